@@ -1,0 +1,55 @@
+/**
+ * Connections to Postgres through postgres.js and Drizzle.
+ */
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import type { PgDatabase } from 'drizzle-orm/pg-core';
+import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js';
+import postgres from 'postgres';
+import * as schema from './schema.ts';
+
+/** Where Postgres is: a `DATABASE_URL`, or what the embedded server listens on. */
+export type Connection = string | { host: string; port: number; database: string; username: string };
+
+/** What a query runs on: the pool, or one transaction. */
+export type Db = PgDatabase<PostgresJsQueryResultHKT, typeof schema>;
+
+/** A pool of connections. */
+export interface Database {
+  readonly db: PostgresJsDatabase<typeof schema>;
+  /** Ends the pool; statements under way get five seconds. */
+  close(): Promise<void>;
+}
+
+/** Settings of every connection: instants are read and written as text with an offset, so UTC keeps them short. */
+const SESSION = { TimeZone: 'UTC', application_name: 'backup-gateway' };
+
+/** A postgres.js client with the project's settings. */
+export function postgresClient(connection: Connection, options: { max: number }): postgres.Sql {
+  const common = {
+    max: options.max,
+    // A database that is away must be told as such, and soon: a request waits for its answer.
+    connect_timeout: 5,
+    backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 2),
+    connection: SESSION,
+    onnotice: () => undefined,
+  };
+  return typeof connection === 'string' ? postgres(connection, common) : postgres({ ...common, ...connection });
+}
+
+/**
+ * Opens a pool. `onStatement` is told of every statement before it is sent: for logs, and for the test that
+ * counts them.
+ */
+export function openDatabase(
+  connection: Connection,
+  options: { max?: number; onStatement?: (text: string) => void } = {},
+): Database {
+  const client = postgresClient(connection, { max: options.max ?? 10 });
+  const { onStatement } = options;
+  const db = drizzle(client, {
+    schema,
+    casing: 'snake_case',
+    logger: onStatement === undefined ? false : { logQuery: (text) => onStatement(text) },
+  });
+  return { db, close: () => client.end({ timeout: 5 }) };
+}

@@ -1,0 +1,231 @@
+/**
+ * The tables. Status columns are guarded by the database itself: `drizzle/0001_status_feed.sql` refuses illegal
+ * transitions and writes every legal one into `transitions`, in the transaction that makes it.
+ */
+import { isNotNull, sql } from 'drizzle-orm';
+import {
+  bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, timestamp, unique, uniqueIndex, uuid,
+} from 'drizzle-orm/pg-core';
+import type { DeploymentSpec } from '../domain/deployment.ts';
+import type {
+  BackupStatus, BackupType, ContentGroup, DeploymentKind, HaRole, HostComponent, HostStatus, JobOperation, JobStatus,
+  RestoreStatus, StoreStatus, StoreType, ValidityProblem,
+} from '../domain/vocabulary.ts';
+import type { RecordKind } from '../domain/lifecycle.ts';
+
+const id = () => bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity();
+const reference = () => bigint({ mode: 'number' });
+const instant = () => timestamp({ withTimezone: true, mode: 'date' });
+
+export const deployments = pgTable('deployments', {
+  id: id(),
+  name: text().notNull(),
+  kind: text().$type<DeploymentKind>().notNull(),
+  product: text().notNull(),
+  appliance: text().notNull(),
+  version: text().notNull(),
+  buildVersion: text(),
+  isDefault: boolean().notNull().default(false),
+  isRebalancing: boolean().notNull().default(false),
+  hasUndeployedChanges: boolean().notNull().default(false),
+  /** The deployment file as it was last read; what changes in it supersedes what was staged. */
+  file: jsonb().$type<DeploymentSpec>().notNull(),
+  /** What the next deploy puts into force. */
+  staged: jsonb().$type<DeploymentSpec>().notNull(),
+  /** What is in force: what the worker reads, and what the columns and tables around it show. */
+  deployed: jsonb().$type<DeploymentSpec>().notNull(),
+}, (table) => [
+  uniqueIndex('one_default_deployment').on(table.isDefault).where(sql`${table.isDefault}`),
+]);
+
+export const hosts = pgTable('hosts', {
+  id: id(),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  /** QRadar `host_id`. */
+  number: bigint({ mode: 'number' }).notNull(),
+  hostname: text().notNull(),
+  address: text(),
+  isConsole: boolean().notNull(),
+  status: text().$type<HostStatus>().notNull(),
+  components: text().array().$type<HostComponent[]>().notNull(),
+  version: text().notNull(),
+  haRole: text().$type<HaRole>().notNull(),
+}, (table) => [unique('host_number').on(table.deploymentId, table.number)]);
+
+export const backupConfigurations = pgTable('backup_configurations', {
+  id: id(),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  /** QRadar `configuration_id`: 1 for the deployed one, 2 for the staged one while it differs. */
+  number: bigint({ mode: 'number' }).notNull(),
+  retentionPeriodDays: integer().notNull(),
+  dataBackupHosts: bigint({ mode: 'number' }).array().notNull(),
+  isDeployed: boolean().notNull(),
+}, (table) => [unique('configuration_number').on(table.deploymentId, table.number)]);
+
+export const stores = pgTable('stores', {
+  id: id(),
+  name: text().notNull().unique('store_name'),
+  type: text().$type<StoreType>().notNull(),
+  path: text().notNull(),
+  isDefault: boolean().notNull(),
+  requiresPasscode: boolean().notNull(),
+  /** False once it has left the deployment: takes no new backup, its backups stay restorable. */
+  isDeclared: boolean().notNull(),
+  status: text().$type<StoreStatus>().notNull(),
+  /** Why it is not READY, in words. */
+  statusDetail: text(),
+});
+
+export const backups = pgTable('backups', {
+  id: id(),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  configurationId: reference().references(() => backupConfigurations.id, { onDelete: 'set null' }),
+  hostId: reference().references(() => hosts.id),
+  storeId: reference().notNull().references(() => stores.id),
+  name: text().notNull(),
+  description: text(),
+  type: text().$type<BackupType>().notNull(),
+  status: text().$type<BackupStatus>().notNull(),
+  /** What a failed deletion goes back to. */
+  formerStatus: text().$type<BackupStatus>(),
+  version: text().notNull(),
+  buildVersion: text(),
+  product: text(),
+  appliance: text(),
+  haRole: text().$type<HaRole>(),
+  managedHostAddresses: text().array().notNull().default([]),
+  timeInitiated: instant().notNull().defaultNow(),
+  timeCompleted: instant(),
+  initiatedBy: text().notNull(),
+  sizeOnDisk: bigint({ mode: 'number' }),
+  /** Base name of its directory in the store. */
+  directory: text().notNull(),
+  contentFilePath: text(),
+  groups: text().array().$type<ContentGroup[]>().notNull(),
+  /** age recipient of an encrypted backup's archives. */
+  recipient: text(),
+  /** identity.age: the identity that opens them, wrapped by the passcode. Base64. */
+  wrappedIdentity: text(),
+  fileProblems: text().array().$type<ValidityProblem[]>().notNull().default([]),
+  retentionDate: instant(),
+}, (table) => [
+  uniqueIndex('backup_name').on(table.deploymentId, table.name),
+  // One running backup for each host (1015), whatever the number of gateways.
+  uniqueIndex('one_running_backup').on(table.hostId)
+    .where(sql`${table.status} in ('INITIALIZING', 'IN_PROGRESS', 'CANCELLING')`),
+  uniqueIndex('backup_directory').on(table.storeId, table.directory),
+  index('backup_by_time').on(table.timeInitiated, table.id),
+  index('backup_by_status').on(table.status, table.id),
+  index('backup_by_host').on(table.hostId, table.id),
+]);
+
+export const restores = pgTable('restores', {
+  id: id(),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  hostId: reference().references(() => hosts.id),
+  backupId: reference().references(() => backups.id, { onDelete: 'set null' }),
+  status: text().$type<RestoreStatus>().notNull(),
+  groups: text().array().$type<ContentGroup[]>().notNull(),
+  backupName: text().notNull(),
+  backupVersion: text().notNull(),
+  backupType: text().$type<BackupType>().notNull(),
+  backupFilename: text(),
+  isCrossDeploymentRestore: boolean().notNull(),
+  restoreSiteHostId: reference().references(() => hosts.id),
+  restoreSiteEventCollectorId: reference().references(() => hosts.id),
+  initiatedBy: text().notNull(),
+  timeInitiated: instant(),
+  timeCompleted: instant(),
+  /** deleteRestore took the record away while its restore ran: hidden from everybody, gone when it ends. */
+  isRemoved: boolean().notNull().default(false),
+}, (table) => [
+  // One unfinished record (1011) and one running restore (1016) for each deployment.
+  uniqueIndex('one_unfinished_restore').on(table.deploymentId)
+    .where(sql`${table.status} in ('PENDING', 'REQUESTING', 'INITIALIZING', 'IN_PROGRESS') and not ${table.isRemoved}`),
+  uniqueIndex('one_running_restore').on(table.deploymentId)
+    .where(sql`${table.status} in ('REQUESTING', 'INITIALIZING', 'IN_PROGRESS')`),
+  index('restore_by_backup').on(table.backupId),
+]);
+
+export const jobs = pgTable('jobs', {
+  id: id(),
+  /** "j" and a UUID, as ArcGIS names its jobs. */
+  jobId: text().notNull().unique('job_id'),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  /** Whose worker runs it; null: any. */
+  hostId: reference().references(() => hosts.id),
+  operation: text().$type<JobOperation>().notNull(),
+  status: text().$type<JobStatus>().notNull(),
+  backupId: reference().references(() => backups.id, { onDelete: 'set null' }),
+  restoreId: reference().references(() => restores.id, { onDelete: 'set null' }),
+  initiatedBy: text().notNull(),
+  bytesDone: bigint({ mode: 'number' }),
+  bytesTotal: bigint({ mode: 'number' }),
+  filesDone: bigint({ mode: 'number' }),
+  filesTotal: bigint({ mode: 'number' }),
+  messages: text().array().notNull().default([]),
+  error: text(),
+  /** The backup's identity, sealed with SECRET_KEY; erased when the job ends. */
+  sealedIdentity: text(),
+  /** A restore that has begun to swap can no longer be cancelled (2009). */
+  isSwapping: boolean().notNull().default(false),
+  attempt: integer().notNull().default(0),
+  /** Rises with each claim: a worker whose epoch is not the row's has lost the job, and its writes are refused. */
+  epoch: integer().notNull().default(0),
+  leaseUntil: instant(),
+  timeSubmitted: instant().notNull().defaultNow(),
+  timeStarted: instant(),
+  timeUpdated: instant().notNull().defaultNow(),
+  timeEnded: instant(),
+}, (table) => [
+  index('job_to_claim').on(table.id).where(sql`${table.status} in ('SUBMITTED', 'EXECUTING', 'CANCELLING')`),
+  index('job_by_backup').on(table.backupId, table.id),
+  index('job_by_restore').on(table.restoreId, table.id),
+]);
+
+/** The feed: every status change, in commit order. Written by a trigger alone. */
+export const transitions = pgTable('transitions', {
+  position: bigint({ mode: 'number' }).primaryKey(),
+  kind: text().$type<RecordKind>().notNull(),
+  recordId: bigint({ mode: 'number' }).notNull(),
+  /** The backup's name, or the job's jobId. */
+  label: text(),
+  fromStatus: text(),
+  toStatus: text(),
+  at: instant().notNull(),
+}, (table) => [
+  index('transition_of_kind').on(table.kind, table.position),
+  index('transition_of_record').on(table.kind, table.recordId, table.position),
+]);
+
+/** One row: which feed the cursors belong to, and up to where it has been pruned. */
+export const feed = pgTable('feed', {
+  singleton: boolean().primaryKey().default(true),
+  id: uuid().notNull().defaultRandom(),
+  /** The last position that is no longer kept. */
+  floor: bigint({ mode: 'number' }).notNull().default(0),
+}, (table) => [check('feed_has_one_row', sql`${table.singleton}`)]);
+
+/** The legal transitions, as in `domain/lifecycle.ts`. '' stands for "no record". */
+export const lifecycles = pgTable('lifecycles', {
+  kind: text().$type<RecordKind>().notNull(),
+  fromStatus: text().notNull(),
+  toStatus: text().notNull(),
+}, (table) => [primaryKey({ columns: [table.kind, table.fromStatus, table.toStatus] })]);
+
+/** What an idempotency key stands for; it goes with its record, and after 24 hours. */
+export const idempotencyKeys = pgTable('idempotency_keys', {
+  token: text().notNull(),
+  mutation: text().notNull(),
+  key: text().notNull(),
+  /** HMAC of the input: a passcode may be among it. */
+  inputMac: text().notNull(),
+  backupId: reference().references(() => backups.id, { onDelete: 'cascade' }),
+  restoreId: reference().references(() => restores.id, { onDelete: 'cascade' }),
+  jobId: reference().references(() => jobs.id, { onDelete: 'cascade' }),
+  timeCreated: instant().notNull().defaultNow(),
+}, (table) => [
+  primaryKey({ columns: [table.token, table.mutation, table.key] }),
+  index('idempotency_key_by_time').on(table.timeCreated),
+  index('idempotency_key_of_backup').on(table.backupId).where(isNotNull(table.backupId)),
+]);

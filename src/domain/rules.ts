@@ -1,0 +1,207 @@
+/**
+ * The documented rules as one table: for each mutation, the codes it can answer, in which stage each is looked
+ * at, and the documented text. Sources: QRadar API 26.0 for codes below 2000; codes from 2001 are the gateway's
+ * own, since ArcGIS documents those rules without codes.
+ */
+
+/** form: the input alone shows it; reference: the named records show it; conflict: something else is going on. */
+export type Stage = 'form' | 'reference' | 'conflict' | 'engine';
+
+interface Rule {
+  /** The documented unique code; unique within one mutation, not across them. */
+  readonly code: number;
+  /** The documented HTTP status, told as data: over HTTP a violation is answered with 200. */
+  readonly httpStatus: number;
+  readonly stage: Stage;
+  readonly message: string;
+}
+
+const form = (code: number, message: string): Rule => ({ code, httpStatus: 422, stage: 'form', message });
+const reference = (code: number, message: string, httpStatus = 422): Rule => ({ code, httpStatus, stage: 'reference', message });
+const notFound = (code: number, message: string): Rule => reference(code, message, 404);
+const conflict = (code: number, message: string): Rule => ({ code, httpStatus: 409, stage: 'conflict', message });
+const engine = (message: string): Rule => ({ code: 1000, httpStatus: 500, stage: 'engine', message });
+
+const DESCRIPTION_TOO_LONG = form(1008, "The 'description' parameter value must not exceed 255 characters.");
+const RETENTION_DATE_IN_PAST = form(2004, "The 'retentionDate' parameter value must lie in the future.");
+const PASSCODE_REQUIRED = reference(2002, 'A passcode is required.');
+const IDEMPOTENCY_KEY_REUSED = conflict(2006, 'The idempotency key was used before with another input.');
+const RESTORE_IN_PROGRESS = conflict(1016, 'A restore is currently in progress. No new backup or restore processes can be initiated while the current process is running.');
+const BACKUP_NOT_FOUND = notFound(1001, 'The backup does not exist.');
+const RESTORE_NOT_FOUND = notFound(1001, 'The restore does not exist.');
+const DEPLOYMENT_NOT_FOUND = notFound(2012, 'The deployment does not exist.');
+const HOST_NOT_FOUND = reference(1009, 'The backup host does not exist.');
+const CONFIGURATION_NOT_FOUND = reference(1007, 'The backup configuration does not exist.');
+const HOST_STORES_NO_DATA = reference(1013, 'Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts');
+
+export const RULES = {
+  createBackup: {
+    NAME_REQUIRED: form(1002, "The 'name' parameter value cannot be null or empty."),
+    NAME_TOO_LONG: form(1003, "The 'name' parameter value must not exceed 100 characters."),
+    NAME_INVALID_CHARACTERS: form(1004, "The 'name' parameter must contain only alphanumerics and '_', '-' or '.'."),
+    CONFIGURATION_REQUIRED: form(1006, "The 'configuration_id' parameter value cannot be null or empty."),
+    CONFIGURATION_NOT_FOUND,
+    DESCRIPTION_TOO_LONG,
+    HOST_NOT_FOUND,
+    HOST_NOT_ACTIVE: reference(1010, 'The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts'),
+    CONFIG_BACKUP_NEEDS_CONSOLE: reference(1012, 'The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.'),
+    HOST_STORES_NO_DATA,
+    HOST_NOT_CONFIGURED_FOR_DATA: reference(1014, 'The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations'),
+    NAME_NOT_UNIQUE: conflict(1005, "The 'name' parameter value must be unique."),
+    UNDEPLOYED_CHANGES: conflict(1011, 'An undeployed configuration change has been detected. Deploy staged changes then try again.'),
+    BACKUP_IN_PROGRESS: conflict(1015, 'A backup is already in progress on the host.'),
+    RESTORE_IN_PROGRESS,
+    STORE_NOT_FOUND: reference(2001, 'The backup store does not exist.'),
+    PASSCODE_REQUIRED,
+    PASSCODE_TOO_SHORT: form(2003, "The 'passcode' parameter value must have at least 8 characters."),
+    RETENTION_DATE_IN_PAST,
+    STORE_NOT_READY: conflict(2005, 'The backup store cannot be written now. Look at its status, and try again once it is READY.'),
+    IDEMPOTENCY_KEY_REUSED,
+    DEPLOYMENT_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to create the backup.'),
+  },
+  updateBackup: {
+    BACKUP_NOT_FOUND,
+    DESCRIPTION_TOO_LONG,
+    RETENTION_DATE_IN_PAST,
+    ENGINE_ERROR: engine('An error occurred during the attempt to update the backup.'),
+  },
+  deleteBackup: {
+    BACKUP_NOT_FOUND,
+    BACKUP_NOT_DELETABLE: reference(1017, 'Backups can be deleted only in the following states: INITIALIZING, IN_PROGRESS, FAILED, SUCCESS, MISSING.'),
+    BACKUP_IN_USE: conflict(2010, 'A restore of the backup is in progress. Try again when it has ended.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to delete the backup.'),
+  },
+  createRestore: {
+    BACKUP_ID_REQUIRED: form(1002, "The 'backup_id' parameter value cannot be null or empty."),
+    BACKUP_NOT_FOUND: reference(1003, 'The backup does not exist.'),
+    BACKUP_NOT_CONFIG: reference(1004, 'The backup type must be config.'),
+    BACKUP_NOT_SUCCESSFUL: reference(1005, 'The backup status must be successful.'),
+    BACKUP_NOT_VALID: reference(1006, 'The backup must be valid.'),
+    BACKUP_NOT_COMPATIBLE: reference(1007, 'The backup must be compatible.'),
+    GROUPS_REQUIRED: form(1008, "The 'groups' parameter value cannot be null or empty."),
+    DEPLOYMENT_CONFIG_REQUIRED: form(1009, 'The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group.'),
+    GROUP_NOT_FOUND: reference(1010, 'A group was provided that does not exist.'),
+    RESTORE_EXISTS: conflict(1011, 'A restore is currently pending or in progress. Only a single restore record can be created at a time and all other existing restores must be in a completed state. A completed restore has the status of SUCCESS or FAILED.'),
+    IDEMPOTENCY_KEY_REUSED,
+    ENGINE_ERROR: engine('An error occurred during the attempt to create the restore.'),
+  },
+  updateRestore: {
+    RESTORE_NOT_FOUND,
+    RESTORE_NOT_PENDING: reference(1012, 'Only restores that are in the PENDING state are updated.'),
+    STATUS_NOT_REQUESTING: form(1013, "The 'status' parameter value can only be updated to REQUESTING."),
+    REBALANCING_IN_PROGRESS: conflict(1014, 'Rebalancing is currently in progress. No restore process can be initiated.'),
+    BACKUP_IN_PROGRESS: conflict(1015, 'A backup is currently in progress. No new backup or restore processes can be initiated while the current process is running.'),
+    RESTORE_IN_PROGRESS,
+    RESTORE_SITE_HOST_HAS_NO_QFLOW: reference(1030, 'The restore_site_host_id must have a qflow component.'),
+    RESTORE_SITE_HOST_INVALID: reference(1031, 'The restore_site_host_id must be a valid host ID.'),
+    NOT_AN_EVENT_COLLECTOR: reference(1032, 'The restore_site_event_collector_id is not an event collector component.'),
+    EVENT_COLLECTOR_NOT_FOUND: reference(1033, 'The restore_site_event_collector_id does not exist.'),
+    PASSCODE_REQUIRED,
+    PASSCODE_WRONG: reference(2007, 'The passcode does not open the backup.'),
+    BACKUP_UNAVAILABLE: reference(2011, 'The backup is gone, or no longer successful, valid or compatible. Delete this restore and choose another backup.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to update the restore.'),
+  },
+  deleteRestore: {
+    RESTORE_NOT_FOUND,
+    RESTORE_NOT_DELETABLE: reference(1017, 'Restores can be deleted only in the following states: PENDING, REQUESTING, INITIALIZING, IN_PROGRESS.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to delete the restore.'),
+  },
+  cancelJob: {
+    JOB_NOT_FOUND: notFound(2008, 'The job does not exist.'),
+    JOB_NOT_CANCELLABLE: reference(2009, 'The job has ended, is a deletion, or is a restore that has begun to replace files; it cannot be cancelled.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to cancel the job.'),
+  },
+  setRebalancing: {
+    DEPLOYMENT_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to declare the rebalancing.'),
+  },
+  stageHost: {
+    HOST_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to stage the host.'),
+  },
+  stageBackupConfiguration: {
+    CONFIGURATION_NOT_FOUND,
+    HOST_NOT_FOUND,
+    HOST_STORES_NO_DATA,
+    RETENTION_PERIOD_INVALID: form(2013, "The 'retentionPeriodDays' parameter value must be a number of days from 1 to 36500."),
+    ENGINE_ERROR: engine('An error occurred during the attempt to stage the backup configuration.'),
+  },
+  deployStagedChanges: {
+    DEPLOYMENT_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to deploy the staged changes.'),
+  },
+} as const satisfies Record<string, Record<string, Rule>>;
+
+export type MutationName = keyof typeof RULES;
+type UnionToKeys<T> = T extends unknown ? keyof T : never;
+/** A rule's symbol, such as `NAME_NOT_UNIQUE`. */
+export type RuleName = UnionToKeys<(typeof RULES)[MutationName]> & string;
+/** The symbols one mutation can answer. */
+export type RuleOf<M extends MutationName> = keyof (typeof RULES)[M] & string;
+
+export interface RuleViolation {
+  rule: RuleName;
+  code: number;
+  httpStatus: number;
+  message: string;
+  /** The input field at fault, such as `['input', 'name']`; empty where none is. */
+  path: readonly string[];
+}
+
+/** The request broke documented rules; nothing was changed. Answered as data, never as a GraphQL error. */
+export class RuleViolationsError extends Error {
+  override readonly name = 'RuleViolationsError';
+  readonly violations: readonly RuleViolation[];
+
+  constructor(violations: readonly RuleViolation[]) {
+    super(violations.map((violation) => violation.message).join(' '));
+    this.violations = violations;
+  }
+}
+
+/** Every symbol there is, for the GraphQL enum. */
+export const RULE_NAMES: readonly RuleName[] = [
+  ...new Set(Object.values(RULES).flatMap((rules) => Object.keys(rules) as RuleName[])),
+];
+
+const rulesOf = (mutation: MutationName): Record<string, Rule> => RULES[mutation];
+
+/** The documented violation of one rule of a mutation. `field` is the input field at fault, if one is. */
+export function violation<M extends MutationName>(mutation: M, rule: RuleOf<M>, field?: string): RuleViolation {
+  const { code, httpStatus, message } = rulesOf(mutation)[rule] as Rule;
+  return { rule: rule as RuleName, code, httpStatus, message, path: field === undefined ? [] : ['input', field] };
+}
+
+/**
+ * Collects what a request breaks, stage by stage: within a stage everything is told, in ascending code; a later
+ * stage is entered only when the earlier one is clean, which calling `done` at its end sees to.
+ */
+export class RuleCheck<M extends MutationName> {
+  readonly #mutation: M;
+  readonly #broken: RuleViolation[] = [];
+
+  constructor(mutation: M) {
+    this.#mutation = mutation;
+  }
+
+  /** Notes the rule as broken where `isBroken` holds. */
+  breaks(isBroken: boolean, rule: RuleOf<M>, field?: string): void {
+    if (isBroken) this.#broken.push(violation(this.#mutation, rule, field));
+  }
+
+  /** Ends a stage. @throws RuleViolationsError with all that was noted. */
+  done(): void {
+    if (this.#broken.length > 0) throw this.failure();
+  }
+
+  /** What was noted so far, to be thrown. */
+  failure(): RuleViolationsError {
+    return new RuleViolationsError(this.#broken.toSorted((a, b) => a.code - b.code));
+  }
+
+  /** This violation alone, to be thrown. */
+  refusal(rule: RuleOf<M>, field?: string): RuleViolationsError {
+    return new RuleViolationsError([violation(this.#mutation, rule, field)]);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Child processes: no shell, a fixed environment, and no promise that settles before the child is gone.
+ */
+import { spawn } from 'node:child_process';
+import { Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
+
+/** How a child ended. */
+export interface Exit {
+  /** Null where a signal ended it. */
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  /** The beginning of what it wrote to its standard error. */
+  stderr: string;
+}
+
+export interface Child {
+  stdin: Writable | null;
+  stdout: Readable | null;
+  /** Settles when the process is gone and its output read. Rejects only where it could not be started. */
+  exit: Promise<Exit>;
+  /** Ends it at once, with SIGKILL. */
+  kill(): void;
+}
+
+const STDERR_KEPT = 64 * 1024;
+
+/** `LC_ALL=C` makes messages and quoting readable to us; leaving the rest out keeps TAR_OPTIONS and the like out. */
+function environment(): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+}
+
+/**
+ * Starts a program in a session of its own, so that Ctrl-C at a terminal reaches this process alone, which then
+ * decides what becomes of the work.
+ */
+export function start(path: string, args: readonly string[], pipes: { stdin?: boolean; stdout?: boolean } = {}): Child {
+  const process = spawn(path, args, {
+    detached: true,
+    env: environment(),
+    stdio: [pipes.stdin === true ? 'pipe' : 'ignore', pipes.stdout === true ? 'pipe' : 'ignore', 'pipe'],
+  });
+  let stderr = '';
+  process.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    if (stderr.length < STDERR_KEPT) stderr += text.slice(0, STDERR_KEPT - stderr.length);
+  });
+  // A child that ends early breaks its input pipe; how it ended says more than EPIPE does.
+  process.stdin?.on('error', () => undefined);
+  const exit = new Promise<Exit>((resolve, reject) => {
+    process.on('error', reject);
+    process.on('close', (code, signal) => resolve({ code, signal, stderr }));
+  });
+  exit.catch(() => undefined);
+  return { stdin: process.stdin, stdout: process.stdout, exit, kill: () => void process.kill('SIGKILL') };
+}
+
+/** The program that takes the input ended before the input did. */
+export class InputRefused extends Error {}
+
+/**
+ * The input of a child, as a stream that ends well where the child had enough: tar stops reading at the end mark of
+ * an archive, and whether the padding behind it still finds a reader is a matter of luck.
+ */
+export class ChildInput extends Writable {
+  readonly #stdin: Writable;
+  readonly #hadEnough: () => boolean;
+
+  /** @param hadEnough asked when the child reads no more; false: that is a failure, `InputRefused` */
+  constructor(stdin: Writable, hadEnough: () => boolean) {
+    super({ highWaterMark: 256 * 1024 });
+    this.#stdin = stdin;
+    this.#hadEnough = hadEnough;
+  }
+
+  override _write(data: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#stdin.write(data, (error) => done(error == null || this.#hadEnough() ? null : new InputRefused()));
+  }
+
+  override _final(done: () => void): void {
+    this.#stdin.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#stdin.destroy();
+    done(error);
+  }
+}
+
+/** Runs a short program to its end. */
+export async function run(path: string, args: readonly string[]): Promise<Exit & { stdout: string }> {
+  const child = start(path, args, { stdout: true });
+  let stdout = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  return { ...(await child.exit), stdout };
+}

@@ -1,0 +1,60 @@
+/**
+ * Progress of one job: sampled, the latest value wins, nothing is replayed.
+ */
+import type { Db } from '../db/client.ts';
+import type { Listener } from '../db/listener.ts';
+import { isLastStatus } from '../domain/lifecycle.ts';
+import { findJob } from '../records/jobs.ts';
+
+/** How often progress is looked at although nothing woke the watcher, in milliseconds. */
+const BACKSTOP = 1_000;
+
+export interface ProgressFeed {
+  /** Yields whenever the job has moved, at once the first time, and ends after the job's end. */
+  follow(jobId: number, signal: AbortSignal): AsyncGenerator<void, void>;
+  close(): void;
+}
+
+/** One listener for all watchers. */
+export function startProgressFeed(db: Db, listener: Listener): ProgressFeed {
+  const waiting = new Map<number, Set<() => void>>();
+  const wake = (id: number) => waiting.get(id)?.forEach((resolve) => resolve());
+  const wakeAll = () => [...waiting.keys()].forEach(wake);
+  const stops = [
+    listener.on('progress', (payload) => (payload === null ? wakeAll() : wake(Number(payload)))),
+    // A change of status is no progress, but an event of this stream too.
+    listener.on('feed', wakeAll),
+  ];
+
+  async function* follow(jobId: number, signal: AbortSignal): AsyncGenerator<void, void> {
+    const watchers = waiting.get(jobId) ?? new Set<() => void>();
+    waiting.set(jobId, watchers);
+    let seen = '';
+    let woken = Promise.withResolvers<void>();
+    const onWake = () => woken.resolve();
+    watchers.add(onWake);
+    signal.addEventListener('abort', onWake);
+    try {
+      while (!signal.aborted) {
+        woken = Promise.withResolvers<void>();
+        const job = await findJob(db, jobId);
+        if (job === undefined) return;
+        const state = JSON.stringify([job.status, job.bytesDone, job.bytesTotal, job.filesDone, job.filesTotal, job.messages]);
+        if (state !== seen) {
+          seen = state;
+          yield;
+        }
+        if (isLastStatus('JOB', job.status)) return;
+        const backstop = setTimeout(onWake, BACKSTOP);
+        await woken.promise;
+        clearTimeout(backstop);
+      }
+    } finally {
+      signal.removeEventListener('abort', onWake);
+      watchers.delete(onWake);
+      if (watchers.size === 0) waiting.delete(jobId);
+    }
+  }
+
+  return { follow, close: () => stops.forEach((stop) => stop()) };
+}

@@ -1,0 +1,78 @@
+/**
+ * Status changes as they are listed and pushed: cursors, pages, and the streams of the subscriptions.
+ */
+import { readFeedCursor, writeFeedCursor } from '../feed/cursor.ts';
+import { watchChanges } from '../feed/watch.ts';
+import type { RecordKind } from '../domain/lifecycle.ts';
+import type { Page, PageArguments } from '../records/page.ts';
+import type { TransitionRow } from '../records/rows.ts';
+import { feedState, transitionPages, type PositionArguments, type TransitionPage } from '../records/transitions.ts';
+import { connection, type Connection } from './connections.ts';
+import type { RequestContext } from './context.ts';
+
+export const cursorOf = ({ position }: TransitionRow, context: RequestContext): string => writeFeedCursor(context.feedId, position);
+
+async function positionsOf(context: RequestContext, { first, last, after, before }: PageArguments): Promise<PositionArguments> {
+  const state = after == null && before == null ? null : await context.loaders.batch('feed', 'state', async (keys: readonly number[]) => {
+    const read = await feedState(context.db);
+    return keys.map(() => read);
+  }).load(0);
+  const position = (cursor: string | null | undefined) => (cursor == null || state === null ? null : readFeedCursor(state, cursor));
+  return { first, last, after: position(after), before: position(before) };
+}
+
+const asPage = (page: TransitionPage, context: RequestContext): Page<TransitionRow> => ({
+  rows: page.rows.map((row) => ({ cursor: cursorOf(row, context), row })),
+  hasNextPage: async () => page.hasNextPage,
+  hasPreviousPage: async () => page.hasPreviousPage,
+});
+
+/** The changes of one record; those of many records asked for alike are read in one statement. */
+export function changesOf(kind: RecordKind, recordId: number, args: PageArguments, context: RequestContext): Connection<TransitionRow> {
+  return connection(async () => {
+    const positions = await positionsOf(context, args);
+    const page = await context.loaders.batch(`changes of ${kind}`, JSON.stringify(positions), (ids: readonly number[]) =>
+      transitionPages(context.db, kind, ids, positions)).load(recordId);
+    return asPage(page, context);
+  });
+}
+
+/** All changes of a kind, of records that are gone too. */
+export function allChanges(kind: RecordKind, args: PageArguments, context: RequestContext): Connection<TransitionRow> {
+  return connection(async () => {
+    const [page] = await transitionPages(context.db, kind, null, await positionsOf(context, args));
+    return asPage(page as TransitionPage, context);
+  });
+}
+
+/** The stream of one subscription. `recordId` undefined: of all records; null: of an id that can't be one. */
+export async function pushChanges(kind: RecordKind, recordId: number | null | undefined, after: string | null | undefined, context: RequestContext): Promise<AsyncIterableIterator<TransitionRow>> {
+  const ending = new AbortController();
+  const changes = await watchChanges(context.db, context.feed, { kind, recordId, after: after ?? null, signal: ending.signal });
+  return eachAnew(changes, context, ending);
+}
+
+/**
+ * A stream that can be ended while it waits, which a generator alone cannot, and whose every event is resolved from
+ * rows read anew.
+ */
+export function eachAnew<T>(source: AsyncGenerator<T, void>, context: RequestContext, ending: AbortController): AsyncIterableIterator<T> {
+  return {
+    [Symbol.asyncIterator]() { return this; },
+    async next() {
+      const result = await source.next();
+      context.loaders.clear();
+      return result.done === true ? { done: true, value: undefined } : result;
+    },
+    async return() {
+      ending.abort();
+      await source.return();
+      return { done: true, value: undefined };
+    },
+    async throw(error: unknown) {
+      ending.abort();
+      await source.return();
+      throw error;
+    },
+  };
+}

@@ -1,0 +1,93 @@
+import { findBackupIdByName } from '../../records/backups.ts';
+import { jobIdsOf } from '../../records/jobs.ts';
+import type { BackupRow } from '../../records/rows.ts';
+import { ownId } from '../../services/context.ts';
+import { judge, VALIDITY_COLUMNS } from '../../services/validity.ts';
+import { builder } from '../builder.ts';
+import type { RequestContext } from '../context.ts';
+import { BackupStatusEnum, BackupTypeEnum, ContentGroupEnum, ValidityProblemEnum } from '../enums.ts';
+import { pageArguments, pageOf } from '../connections.ts';
+import { readId, readOptionalId } from '../ids.ts';
+import { Backup, BackupConfiguration, BackupStore, Deployment, Host, idOf, Job, load, mustLoad, Node } from '../refs.ts';
+import { reads } from '../selection.ts';
+import { changesOf } from '../status-changes.ts';
+import { BackupStatusChangeConnection } from './backup-status-change.ts';
+
+/** What judging a backup reads. */
+const JUDGED = reads(...VALIDITY_COLUMNS, 'deploymentId');
+
+async function judged(backup: BackupRow, context: RequestContext) {
+  const deployment = await context.loaders.record('Deployment', backup.deploymentId, new Set(['deployed']));
+  if (deployment === undefined) throw new TypeError(`Deployment ${backup.deploymentId} is gone.`);
+  return judge(backup, deployment.deployed);
+}
+
+Backup.implement({
+  description: 'A backup: an archive of real content in a store, with a manifest. Anyone can list and extract it with tar, zstd and age.',
+  interfaces: [Node],
+  fields: (t) => ({
+    id: t.id({ description: 'The global id.', resolve: idOf('Backup') }),
+    databaseId: t.field({ type: 'Long', extensions: reads(), description: "The vendor's id.", resolve: ({ id }) => id }),
+    name: t.exposeString('name', { description: 'Its name, unique in the deployment.' }),
+    description: t.exposeString('description', { nullable: true, description: 'What a person noted about it.' }),
+    type: t.expose('type', { type: BackupTypeEnum, description: 'What it holds.' }),
+    status: t.expose('status', { type: BackupStatusEnum, description: 'Where it is in its life. SUCCESS means read back and verified.' }),
+    configuration: t.field({
+      type: BackupConfiguration, nullable: true, extensions: reads('configurationId'),
+      description: 'The configuration under which it was made; null for one found in a store, made under another configuration.',
+      resolve: ({ configurationId }, _args, context, info) => load('BackupConfiguration', configurationId, context, info),
+    }),
+    host: t.field({
+      type: Host, nullable: true, extensions: reads('hostId'),
+      description: 'The host that it is of; null for one found in a store, made on a host not known here.',
+      resolve: ({ hostId }, _args, context, info) => load('Host', hostId, context, info),
+    }),
+    deployment: t.field({ type: Deployment, extensions: reads('deploymentId'), description: 'The deployment that it belongs to.', resolve: ({ deploymentId }, _args, context, info) => mustLoad('Deployment', deploymentId, context, info) }),
+    store: t.field({ type: BackupStore, extensions: reads('storeId'), description: 'Where it is kept.', resolve: ({ storeId }, _args, context, info) => mustLoad('BackupStore', storeId, context, info) }),
+    version: t.exposeString('version', { description: 'The version that made it.' }),
+    buildVersion: t.exposeString('buildVersion', { nullable: true, description: 'The build that made it, where known.' }),
+    timeInitiated: t.expose('timeInitiated', { type: 'DateTime', description: 'When it was asked for.' }),
+    timeCompleted: t.expose('timeCompleted', { type: 'DateTime', nullable: true, description: 'When it ended, in success or failure; null until then.' }),
+    initiatedBy: t.exposeString('initiatedBy', { description: 'Who asked for it.' }),
+    sizeOnDisk: t.expose('sizeOnDisk', { type: 'Long', nullable: true, description: 'Bytes: the sizes of its files added up, manifest included; null until known.' }),
+    contentFilePath: t.exposeString('contentFilePath', { nullable: true, description: 'The directory that it lies in; null until it is there.' }),
+    groups: t.expose('groups', { type: [ContentGroupEnum], description: 'What a CONFIG backup holds; empty for DATA.' }),
+    isEncrypted: t.boolean({ extensions: reads('recipient'), description: 'Whether a passcode is needed to restore it.', resolve: ({ recipient }) => recipient !== null }),
+    isValid: t.boolean({ extensions: JUDGED, description: 'Whether it can be restored here; false, without problems, until it has ended.', resolve: async (backup, _args, context) => (await judged(backup, context)).isValid }),
+    validityProblems: t.field({ type: [ValidityProblemEnum], extensions: JUDGED, description: 'Every reason why it is not valid.', resolve: async (backup, _args, context) => (await judged(backup, context)).validityProblems }),
+    isVersionCompatible: t.boolean({ extensions: JUDGED, description: "Whether its version is the deployment's.", resolve: async (backup, _args, context) => (await judged(backup, context)).isVersionCompatible }),
+    retentionDate: t.expose('retentionDate', { type: 'DateTime', nullable: true, description: 'After it the backup may be cleaned up; null: never.' }),
+    job: t.field({
+      type: Job, nullable: true, extensions: reads(),
+      description: 'The job that made it; its `error` says why a backup FAILED.',
+      resolve: async ({ id }, _args, context, info) =>
+        load('Job', await context.loaders.batch('job', 'of backup', (ids: readonly number[]) => jobIdsOf(context.db, 'BACKUP', ids)).load(id), context, info),
+    }),
+    transitions: t.field({
+      type: BackupStatusChangeConnection, extensions: reads(), args: pageArguments(t.arg),
+      description: 'Its status changes, the oldest first. The cursors are those of the feed.',
+      resolve: ({ id }, args, context) => changesOf('BACKUP', id, pageOf(args), context),
+    }),
+  }),
+});
+
+builder.queryFields((t) => ({
+  backup: t.field({
+    type: Backup, nullable: true,
+    description: 'A backup; null where there is none.',
+    args: { id: t.arg.id({ required: true, description: 'Its global id, or its number.' }) },
+    resolve: (_root, { id }, context, info) => load('Backup', ownId(readId('Backup', id)), context, info),
+  }),
+  backupByName: t.field({
+    type: Backup, nullable: true,
+    description: 'A backup by its name, which is unique in a deployment.',
+    args: {
+      name: t.arg.string({ required: true, description: 'Its whole name, as it is written.' }),
+      deploymentId: t.arg.id({ description: 'Of which deployment; the default one where it is left out.' }),
+    },
+    resolve: async (_root, { name, deploymentId }, context, info) => {
+      const deployment = readOptionalId('Deployment', deploymentId);
+      return deployment === 'none' ? null : load('Backup', await findBackupIdByName(context.db, name, ownId(deployment)), context, info);
+    },
+  }),
+}));

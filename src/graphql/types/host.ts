@@ -1,0 +1,59 @@
+import { countHosts, listHosts } from '../../records/deployments.ts';
+import { storesArielData } from '../../services/create-backup.ts';
+import { stageHost } from '../../services/deployment.ts';
+import { builder } from '../builder.ts';
+import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { HostComponentEnum, HostStatusEnum } from '../enums.ts';
+import { change, orViolations } from '../errors.ts';
+import { readId } from '../ids.ts';
+import { Deployment, Host, idOf, mustLoad, Node } from '../refs.ts';
+import { neededColumns, reads } from '../selection.ts';
+
+Host.implement({
+  description: 'A machine of a deployment, as it is deployed.',
+  interfaces: [Node],
+  fields: (t) => ({
+    id: t.id({ description: 'The global id.', resolve: idOf('Host') }),
+    databaseId: t.field({ type: 'Long', extensions: reads('number'), description: "The vendor's host_id, unique in the deployment.", resolve: ({ number }) => number }),
+    hostname: t.exposeString('hostname', { description: 'Its host name.' }),
+    isConsole: t.exposeBoolean('isConsole', { description: 'Whether it is the console: the one host on which CONFIG backups are made (1012).' }),
+    status: t.expose('status', { type: HostStatusEnum, description: 'Where it is in its life; only an ACTIVE host is backed up (1010).' }),
+    components: t.expose('components', { type: [HostComponentEnum], description: 'What runs on it.' }),
+    storesArielData: t.boolean({ extensions: reads('components'), description: 'Whether it stores ariel data, which a DATA backup needs (1013).', resolve: storesArielData }),
+    version: t.exposeString('version', { description: 'Its version.' }),
+    deployment: t.field({ type: Deployment, extensions: reads('deploymentId'), description: 'The deployment that it belongs to.', resolve: ({ deploymentId }, _args, context, info) => mustLoad('Deployment', deploymentId, context, info) }),
+  }),
+});
+
+export const HostConnection = connectionType(Host, 'Host', 'hosts');
+
+builder.queryField('hosts', (t) => t.field({
+  type: HostConnection, args: pageArguments(t.arg),
+  description: 'The hosts of all deployments, in the order of their numbers.',
+  resolve: (_root, args, context, info) => connection(
+    () => listHosts(context.db, { deploymentId: null, page: pageOf(args), columns: neededColumns(info, 'Host') }),
+    () => countHosts(context.db, null),
+  ),
+}));
+
+const StageHostInput = builder.inputType('StageHostInput', {
+  description: 'What stageHost needs.',
+  fields: (t) => ({
+    id: t.id({ required: true, description: 'Which host: its global id, or its host_id.' }),
+    status: t.field({ type: HostStatusEnum, description: 'The status that it has once it is deployed; left out: as it is.' }),
+  }),
+});
+
+const StageHostPayload = builder.objectRef<{ deploymentId: number }>('StageHostPayload').implement({
+  description: 'The change was staged. The host shows it once it is deployed.',
+  fields: (t) => ({
+    deployment: t.field({ type: Deployment, description: 'The deployment; it tells whether changes wait to be deployed.', resolve: ({ deploymentId }, _args, context, info) => mustLoad('Deployment', deploymentId, context, info) }),
+  }),
+});
+
+builder.mutationField('stageHost', (t) => t.field({
+  type: StageHostPayload, errors: orViolations('StageHostResult'),
+  description: 'Stages a change; until it is deployed hasUndeployedChanges is true and createBackup is refused (1011).',
+  args: { input: t.arg({ type: StageHostInput, required: true, description: 'Which host, and what changes.' }) },
+  resolve: (_root, { input }, context) => change('stageHost', context, () => stageHost(context, readId('Host', input.id), input.status ?? null)),
+}));

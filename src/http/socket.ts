@@ -1,0 +1,65 @@
+/**
+ * Subscriptions, and any other operation, over graphql-ws on the same port and path.
+ */
+import type { IncomingMessage, Server } from 'node:http';
+import { GraphQLError, type DocumentNode, type ExecutionArgs } from 'graphql';
+import { useServer } from 'graphql-ws/use/ws';
+import { WebSocketServer } from 'ws';
+import { tokenOfParams, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
+import type { GatewayYoga } from './yoga.ts';
+
+/** Service restart: clients try again, and resume with their last cursor. */
+const CLOSE_RESTART = 1012;
+/** No operation is longer than this, in bytes. */
+const LARGEST_MESSAGE = 1024 * 1024;
+/** A socket that answers no ping for this long is gone, in milliseconds. */
+const KEEP_ALIVE = 12_000;
+
+type EnvelopedArgs = ExecutionArgs & { rootValue: { execute: typeof import('graphql').execute; subscribe: typeof import('graphql').subscribe } };
+
+export interface Socket { close(): Promise<void> }
+
+/** Serves graphql-ws on the server's `/graphql`. */
+export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate): Socket {
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE });
+  server.on('upgrade', (request: IncomingMessage, socket, head) => {
+    if (new URL(request.url ?? '/', 'http://gateway').pathname !== '/graphql') {
+      socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (client) => sockets.emit('connection', client, request));
+  });
+
+  const protocol = useServer({
+    execute: (args) => (args as EnvelopedArgs).rootValue.execute(args),
+    subscribe: (args) => (args as EnvelopedArgs).rootValue.subscribe(args),
+    // What is wrong with one operation is answered to that operation: the socket's others go on. A token is
+    // therefore looked at here, and not when the socket opens.
+    async onSubscribe({ connectionParams }, _id, { query, variables, operationName }) {
+      const principal = authenticate(tokenOfParams(connectionParams));
+      if (principal === null) return [new GraphQLError(UNAUTHENTICATED.message, { extensions: { code: UNAUTHENTICATED.code } })];
+      const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({ principal });
+      let document: DocumentNode;
+      try {
+        document = parse(query) as DocumentNode;
+      } catch (error) {
+        return [error instanceof GraphQLError ? error : new GraphQLError('The operation cannot be read.', { extensions: { code: 'GRAPHQL_PARSE_FAILED' } })];
+      }
+      const errors = validate(schema, document) as readonly GraphQLError[];
+      if (errors.length > 0) return errors;
+      return {
+        schema, document, operationName, variableValues: variables,
+        contextValue: await contextFactory(), rootValue: { execute, subscribe },
+      } as EnvelopedArgs;
+    },
+  }, sockets, KEEP_ALIVE);
+
+  return {
+    async close() {
+      for (const client of sockets.clients) client.close(CLOSE_RESTART, 'Service restart');
+      await protocol.dispose();
+      sockets.close();
+      for (const client of sockets.clients) client.terminate();
+    },
+  };
+}

@@ -1,0 +1,172 @@
+/**
+ * Jobs: the queue and the truth about each long operation, in one table. A worker holds a job by a lease and an
+ * epoch: every write of a worker names its epoch, so that one that lost the job can change nothing any more.
+ */
+import { randomUUID } from 'node:crypto';
+import { and, asc, eq, inArray, sql, type SQL } from 'drizzle-orm';
+import type { Db } from '../db/client.ts';
+import { jobs } from '../db/schema.ts';
+import type { JobOperation, JobStatus } from '../domain/vocabulary.ts';
+import type { RecordRef } from './ids.ts';
+import { countRows, readPage, type Page, type PageArguments } from './page.ts';
+import { isAnyOf, type Columns, type JobRow } from './rows.ts';
+
+/** How long a claim holds without a sign of life, in seconds. */
+export const LEASE_SECONDS = 10;
+
+export interface JobFilter {
+  status?: readonly JobStatus[] | null;
+  operation?: readonly JobOperation[] | null;
+  deployment?: RecordRef | 'none' | null;
+}
+
+function condition({ status, operation, deployment }: JobFilter): SQL | undefined {
+  return and(
+    status == null ? undefined : isAnyOf(jobs.status, status, 'text'),
+    operation == null ? undefined : isAnyOf(jobs.operation, operation, 'text'),
+    deployment == null ? undefined : deployment === 'none' ? sql`false` : eq(jobs.deploymentId, deployment.by === 'id' ? deployment.id : deployment.number),
+  );
+}
+
+/** A page of jobs, the newest first. */
+export function listJobs(db: Db, list: { filter: JobFilter; page: PageArguments; columns: Columns }): Promise<Page<JobRow>> {
+  return readPage<JobRow>(db, jobs, {
+    columns: list.columns, page: list.page, where: condition(list.filter),
+    sort: { name: 'ID', expression: sql`${jobs.id}`, type: 'bigint' }, descending: true,
+  });
+}
+
+export const countJobs = (db: Db, filter: JobFilter): Promise<number> => countRows(db, jobs, condition(filter));
+
+/** Finds a job by its documented `jobId`. */
+export async function findIdOfJob(db: Db, jobId: string): Promise<number | undefined> {
+  const [row] = await db.select({ id: jobs.id }).from(jobs).where(eq(jobs.jobId, jobId)).prepare('job_by_job_id').execute();
+  return row?.id;
+}
+
+/** Reads a job whole. With `lock`, nobody else can change it until the transaction ends. */
+export async function findJob(db: Db, id: number, lock?: 'lock'): Promise<JobRow | undefined> {
+  const query = db.select().from(jobs).where(eq(jobs.id, id));
+  const [row] = await (lock === undefined ? query.prepare('job') : query.for('no key update').prepare('job')).execute();
+  return row;
+}
+
+/** The job that made each backup, or works on each restore: the newest of that operation. */
+export async function jobIdsOf(db: Db, operation: 'BACKUP' | 'RESTORE', recordIds: readonly number[]): Promise<(number | undefined)[]> {
+  const record = operation === 'BACKUP' ? jobs.backupId : jobs.restoreId;
+  const rows = await db.select({ record, id: sql<number>`max(${jobs.id})::int8`.mapWith(Number) }).from(jobs)
+    .where(and(isAnyOf(record, recordIds, 'bigint'), eq(jobs.operation, operation))).groupBy(record).prepare('jobs_of').execute();
+  const byRecord = new Map(rows.map((row) => [row.record, row.id]));
+  return recordIds.map((id) => byRecord.get(id));
+}
+
+export type NewJob = Pick<typeof jobs.$inferInsert, 'deploymentId' | 'hostId' | 'operation' | 'backupId' | 'restoreId' | 'initiatedBy' | 'sealedIdentity'>;
+
+/** Queues a job. */
+export async function insertJob(db: Db, values: NewJob): Promise<JobRow> {
+  const [row] = await db.insert(jobs).values({ ...values, jobId: `j${randomUUID()}`, status: 'SUBMITTED' }).returning();
+  return row as JobRow;
+}
+
+const leaseEnd = sql`now() + make_interval(secs => ${LEASE_SECONDS})`;
+// The second half frees a job whose lease lies too far ahead, because the clock was moved back.
+const isFree = sql`(${jobs.leaseUntil} is null or ${jobs.leaseUntil} < now() or ${jobs.leaseUntil} > now() + make_interval(secs => ${2 * LEASE_SECONDS}))`;
+
+/**
+ * Claims the oldest job that waits, or whose worker has died; `hostIds` null: of any host. A deletion waits until
+ * the run that it cancels has ended. SKIP LOCKED keeps two workers from one job.
+ */
+export async function claimJob(db: Db, hostIds: readonly number[] | null): Promise<JobRow | undefined> {
+  const candidate = db.select({ id: jobs.id }).from(jobs).where(and(
+    inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']), isFree,
+    hostIds === null ? undefined : sql`(${jobs.hostId} is null or ${isAnyOf(jobs.hostId, hostIds, 'bigint')})`,
+    sql`(${jobs.operation} <> 'DELETE' or exists (select from backups b where b.id = ${jobs.backupId} and b.status = 'DELETING'))`,
+  )).orderBy(asc(jobs.id)).limit(1).for('update', { skipLocked: true });
+  const [row] = await db.update(jobs).set({
+    epoch: sql`${jobs.epoch} + 1`, attempt: sql`${jobs.attempt} + 1`, leaseUntil: leaseEnd, timeUpdated: sql`now()`,
+  }).where(eq(jobs.id, sql`(${candidate})`)).returning();
+  return row;
+}
+
+/** A worker's hold on a job. */
+export type Hold = Pick<JobRow, 'id' | 'epoch'>;
+const held = (hold: Hold): SQL | undefined => and(eq(jobs.id, hold.id), eq(jobs.epoch, hold.epoch));
+
+/**
+ * Prolongs the lease.
+ * @returns the job's status, or undefined where the job has been lost to another worker.
+ */
+export async function renewLease(db: Db, hold: Hold): Promise<JobStatus | undefined> {
+  const [row] = await db.update(jobs).set({ leaseUntil: leaseEnd })
+    .where(and(held(hold), inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']))).returning({ status: jobs.status });
+  return row?.status;
+}
+
+/** Gives the job back at once and in order, as on a stop: the attempt does not count. */
+export async function releaseJob(db: Db, hold: Hold): Promise<void> {
+  await db.update(jobs).set({ leaseUntil: null, attempt: sql`${jobs.attempt} - 1` }).where(held(hold));
+}
+
+export interface JobProgress { bytesDone: number; bytesTotal: number | null; filesDone: number; filesTotal: number | null }
+
+/** Notes how far a job is, and wakes those who watch. Nothing happens where the job has been lost. */
+export async function noteProgress(db: Db, hold: Hold, progress: JobProgress): Promise<void> {
+  await db.execute(sql`with noted as (
+      update jobs set bytes_done = ${progress.bytesDone}, bytes_total = ${progress.bytesTotal}, files_done = ${progress.filesDone},
+        files_total = ${progress.filesTotal}, time_updated = now()
+      where id = ${hold.id} and epoch = ${hold.epoch} and status in ('EXECUTING', 'CANCELLING') returning id)
+    select pg_notify('backup_gateway_progress', id::text) from noted`);
+}
+
+/**
+ * Moves a job that this worker holds to a status; with the job's row locked, so that the rest of the transaction
+ * is the holder's alone.
+ * @returns false where it is in another status, or lost.
+ */
+export async function changeHeldJob(
+  db: Db, hold: Hold, from: readonly JobStatus[], to: JobStatus, side: Partial<typeof jobs.$inferInsert> = {},
+): Promise<boolean> {
+  const changed = await db.update(jobs).set({ ...side, ...times(to), status: to })
+    .where(and(held(hold), inArray(jobs.status, [...from]))).returning({ id: jobs.id });
+  return changed.length > 0;
+}
+
+/** Moves a job to a status on a person's behalf. @returns false where it is in another status. */
+export async function changeJobStatus(db: Db, id: number, from: readonly JobStatus[], to: JobStatus): Promise<boolean> {
+  const changed = await db.update(jobs).set({ ...times(to), status: to })
+    .where(and(eq(jobs.id, id), inArray(jobs.status, [...from]))).returning({ id: jobs.id });
+  return changed.length > 0;
+}
+
+/** What goes with each status: its time, and at the end neither lease nor key. */
+function times(to: JobStatus): Record<string, SQL | null> {
+  const now = { timeUpdated: sql`now()` };
+  if (to === 'EXECUTING') return { ...now, timeStarted: sql`coalesce(${jobs.timeStarted}, now())` };
+  if (to === 'COMPLETED' || to === 'FAILED' || to === 'CANCELLED') {
+    return { ...now, timeEnded: sql`now()`, leaseUntil: null, sealedIdentity: null };
+  }
+  return now;
+}
+
+/** Notes that the restore has begun to replace files, unless it is being cancelled or lost. */
+export async function noteSwapping(db: Db, hold: Hold): Promise<boolean> {
+  const changed = await db.update(jobs).set({ isSwapping: true })
+    .where(and(held(hold), eq(jobs.status, 'EXECUTING'))).returning({ id: jobs.id });
+  return changed.length > 0;
+}
+
+/** The unfinished job of an operation on a backup or restore. */
+export async function findUnfinishedJob(db: Db, record: { backupId: number } | { restoreId: number }, operation: JobOperation): Promise<JobRow | undefined> {
+  const [row] = await db.select().from(jobs).where(and(
+    'backupId' in record ? eq(jobs.backupId, record.backupId) : eq(jobs.restoreId, record.restoreId),
+    eq(jobs.operation, operation), inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']),
+  )).limit(1).prepare('unfinished_job').execute();
+  return row;
+}
+
+/** The jobs that workers hold or wait for; their files are not leftovers. */
+export async function unfinishedJobIds(db: Db): Promise<Set<string>> {
+  const rows = await db.select({ jobId: jobs.jobId }).from(jobs)
+    .where(inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING'])).prepare('unfinished_jobs').execute();
+  return new Set(rows.map((row) => row.jobId));
+}

@@ -1,0 +1,107 @@
+/**
+ * Reads the feed: status changes in commit order. A trigger writes it; nothing else does.
+ */
+import { and, asc, desc, eq, gt, lt, sql, type SQL } from 'drizzle-orm';
+import type { Db } from '../db/client.ts';
+import { transitions } from '../db/schema.ts';
+import type { RecordKind } from '../domain/lifecycle.ts';
+import { pageSize, type PageArguments } from './page.ts';
+import type { TransitionRow } from './rows.ts';
+
+/** Which feed this is, what of it is still kept, and where it ends now. */
+export interface FeedState { id: string; floor: number; end: number }
+
+/** The feed's state, in one snapshot. */
+export async function feedState(db: Db): Promise<FeedState> {
+  const [row] = await db.execute<{ id: string; floor: string; end: string }>(sql`
+    select id, floor, coalesce((select max(position) from transitions), floor) as end from feed`);
+  if (row === undefined) throw new TypeError('The feed has no row: the migrations have not been applied.');
+  return { id: row.id, floor: Number(row.floor), end: Number(row.end) };
+}
+
+/**
+ * The present status of a record together with the end of the feed, in one snapshot: every later change of it has
+ * a position after that end. `status` undefined: there is no such record.
+ */
+export async function presentStatus(db: Db, kind: RecordKind, id: number): Promise<{ status: string | undefined; label: string | null; end: number; at: Date }> {
+  const record: Record<RecordKind, SQL> = {
+    BACKUP: sql`select status, name as label from backups where id = ${id}`,
+    RESTORE: sql`select status, null as label from restores where id = ${id} and not is_removed`,
+    JOB: sql`select status, job_id as label from jobs where id = ${id}`,
+  };
+  const [row] = await db.execute<{ status: string | null; label: string | null; end: string; at: string }>(sql`
+    select r.status, r.label, coalesce((select max(position) from transitions), feed.floor) as end, now() as at
+    from feed left join (${record[kind]}) r on true`);
+  return { status: row?.status ?? undefined, label: row?.label ?? null, end: Number(row?.end), at: new Date(row?.at ?? 0) };
+}
+
+/** Which changes are wanted: of one kind, and perhaps of one record. */
+export interface TransitionFilter { kind: RecordKind; recordId: number | null }
+
+/** The next changes after a position, in commit order, up to and including `until`. */
+export function transitionsAfter(db: Db, after: number, options: { filter?: TransitionFilter; until?: number; limit: number }): Promise<TransitionRow[]> {
+  const { filter, until } = options;
+  return db.select().from(transitions).where(and(
+    gt(transitions.position, after),
+    until === undefined ? undefined : sql`${transitions.position} <= ${until}`,
+    filter === undefined ? undefined : eq(transitions.kind, filter.kind),
+    filter?.recordId == null ? undefined : eq(transitions.recordId, filter.recordId),
+  )).orderBy(asc(transitions.position)).limit(options.limit).prepare('feed').execute();
+}
+
+/** The last change of a record that is still kept. */
+export async function lastTransition(db: Db, kind: RecordKind, recordId: number): Promise<TransitionRow | undefined> {
+  const [row] = await db.select().from(transitions).where(and(eq(transitions.kind, kind), eq(transitions.recordId, recordId)))
+    .orderBy(desc(transitions.position)).limit(1).prepare('last_transition').execute();
+  return row;
+}
+
+/** A page of the feed; positions already read out of their cursors. */
+export interface TransitionPage { rows: TransitionRow[]; hasNextPage: boolean; hasPreviousPage: boolean }
+export type PositionArguments = Omit<PageArguments, 'after' | 'before'> & { after: number | null; before: number | null };
+
+/**
+ * Pages of the changes of several records of one kind, each page with the same arguments, in one statement;
+ * `recordIds` null: one page of all records.
+ */
+export async function transitionPages(db: Db, kind: RecordKind, recordIds: readonly number[] | null, page: PositionArguments): Promise<TransitionPage[]> {
+  const { size, fromEnd } = pageSize(page);
+  const window = and(
+    page.after === null ? undefined : gt(sql`t.position`, page.after), page.before === null ? undefined : lt(sql`t.position`, page.before),
+  ) ?? sql`true`;
+  const direction = sql.raw(fromEnd ? 'desc' : 'asc');
+  const owner = recordIds === null ? sql`(values (null::bigint)) o(id)` : sql`unnest(${sql.param([...recordIds])}::bigint[]) o(id)`;
+  const mine = recordIds === null ? sql`t.kind = ${kind}` : sql`t.kind = ${kind} and t.record_id = o.id`;
+  const outside = (comparison: string, bound: number | null): SQL =>
+    bound === null ? sql`false` : sql`exists (select from transitions t where ${mine} and t.position ${sql.raw(comparison)} ${bound})`;
+  const rows = await db.execute<RawTransition>(sql`
+    select o.id as owner, ${outside('<=', page.after)} as earlier, ${outside('>=', page.before)} as later, page.*
+    from ${owner} left join lateral (
+      select t.* from transitions t where ${mine} and ${window} order by t.position ${direction} limit ${size + 1}
+    ) page on true`);
+  const byOwner = Map.groupBy(rows, (row) => (row.owner === null ? null : Number(row.owner)));
+  return (recordIds ?? [null]).map((id) => {
+    const found = byOwner.get(id) ?? [];
+    const bounds = found[0];
+    const changes = found.filter((row) => row.position !== null).map(readTransition)
+      .toSorted((a, b) => (fromEnd ? b.position - a.position : a.position - b.position));
+    const more = changes.length > size;
+    let kept = changes.slice(0, size);
+    if (fromEnd) kept.reverse();
+    const cut = !fromEnd && page.last != null && kept.length > page.last;
+    if (cut) kept = kept.slice(kept.length - (page.last ?? 0));
+    const [earlier, later] = [bounds?.earlier ?? false, bounds?.later ?? false];
+    return { rows: kept, hasNextPage: fromEnd ? later : more || later, hasPreviousPage: fromEnd ? more || earlier : cut || earlier };
+  });
+}
+
+interface RawTransition extends Record<string, unknown> {
+  owner: string | null; earlier: boolean; later: boolean;
+  position: string | null; kind: RecordKind; record_id: string; label: string | null;
+  from_status: string | null; to_status: string | null; at: string;
+}
+
+const readTransition = (row: RawTransition): TransitionRow => ({
+  position: Number(row.position), kind: row.kind, recordId: Number(row.record_id), label: row.label,
+  fromStatus: row.from_status, toStatus: row.to_status, at: new Date(row.at),
+});

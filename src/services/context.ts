@@ -1,0 +1,36 @@
+/**
+ * What every use case works with.
+ */
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import type * as schema from '../db/schema.ts';
+import type { Sealing } from '../domain/sealing.ts';
+import type { RecordRef } from '../records/ids.ts';
+
+/** Keys that a passcode wraps; the engine makes and opens them. Both take about a second. */
+export interface PasscodeKeys {
+  createIdentity(passcode: string): Promise<{ recipient: string; wrapped: Uint8Array }>;
+  /** null: the passcode is wrong. */
+  openIdentity(wrapped: Uint8Array, passcode: string): Promise<string | null>;
+}
+
+/** Who asks. */
+export interface Principal {
+  /** Shown as `initiatedBy`. */
+  name: string;
+  /** Names the token without telling it. */
+  tokenId: string;
+}
+
+export interface ServiceContext {
+  readonly db: PostgresJsDatabase<typeof schema>;
+  readonly keys: PasscodeKeys;
+  readonly sealing: Sealing;
+  readonly principal: Principal;
+}
+
+/** How an input names a record; 'none': an id that cannot be one of such a record, so it is not found. */
+export type InputRef = RecordRef | 'none';
+
+/** The gateway's own id of a record whose documented number is the same as it, such as a backup's. */
+export const ownId = (ref: InputRef | null | undefined): number | null =>
+  ref == null || ref === 'none' ? null : ref.by === 'id' ? ref.id : ref.number;

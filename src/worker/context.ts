@@ -1,0 +1,31 @@
+/**
+ * What a worker works with.
+ */
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import type { Logger } from 'pino';
+import type * as schema from '../db/schema.ts';
+import type { Sealing } from '../domain/sealing.ts';
+import type { Run } from './run.ts';
+
+export interface WorkerContext {
+  readonly db: PostgresJsDatabase<typeof schema>;
+  readonly sealing: Sealing;
+  readonly log: Logger;
+  /** Where journals of restores are kept; the same on every start of this host's worker. */
+  readonly journalDir: string;
+  /** Marks this installation's partial files in a store that several share. */
+  readonly installation: string;
+}
+
+/** How one operation is carried out. */
+export interface Operation {
+  /** Does the work, and writes its success together with the job's, in one transaction. */
+  run(context: WorkerContext, run: Run): Promise<void>;
+  /** Writes the record's and the job's failure together. Answers false where the job is cancelled or lost. */
+  fail(context: WorkerContext, run: Run, reason: string): Promise<boolean>;
+  /** Writes that the run was cancelled, once nothing of it is left. */
+  cancel(context: WorkerContext, run: Run): Promise<void>;
+}
+
+/** Three attempts: a job that kills its worker must not kill it for ever. */
+export const MAX_ATTEMPTS = 3;

@@ -1,0 +1,122 @@
+/**
+ * RESTORE jobs: the groups of a backup take the place of what is there. Whether an earlier attempt got as far as
+ * replacing files is in its journal; that decides before anything else is done.
+ */
+import { GatewayError } from '../domain/errors.ts';
+import * as engine from '../engine/index.ts';
+import { findBackup } from '../records/backups.ts';
+import { allStores, findDeployment, placesOf } from '../records/deployments.ts';
+import { changeHeldJob, noteSwapping } from '../records/jobs.ts';
+import { changeRestoreStatus, dropHiddenRestore, findRestore } from '../records/restores.ts';
+import type { RestoreRow } from '../records/rows.ts';
+import { pathOf } from './backup-operation.ts';
+import type { Operation, WorkerContext } from './context.ts';
+import { JobLostError, type Run } from './run.ts';
+
+const ACTIVE = ['REQUESTING', 'INITIALIZING', 'IN_PROGRESS'] as const;
+
+/** Names one attempt's journal and staging directories. */
+const restoreKey = (run: Run, epoch = run.hold.epoch): string => `${run.job.jobId}-${epoch}`;
+
+/** Brings every earlier attempt to its end. True: one of them had begun to replace files, and that is finished now. */
+async function recoverEarlierAttempts(context: WorkerContext, run: Run): Promise<boolean> {
+  let isDone = false;
+  for (let epoch = 1; epoch < run.hold.epoch; epoch += 1) {
+    isDone = await engine.recoverRestore(context.journalDir, restoreKey(run, epoch)) === 'rolled-forward' || isDone;
+  }
+  return isDone;
+}
+
+export const restoreOperation: Operation = {
+  async run(context, run) {
+    const restore = await begin(context, run);
+    if (!await recoverEarlierAttempts(context, run)) await replace(context, run, restore);
+    await run.end();
+    const isDone = await finish(context, run, restore, 'COMPLETED', 'SUCCESS', null);
+    if (!isDone) throw new JobLostError();
+  },
+
+  async fail(context, run, reason) {
+    const restore = run.job.restoreId === null ? undefined : await findRestore(context.db, run.job.restoreId);
+    // A job that ran out of attempts may have died while it replaced files: that is finished, whatever it says.
+    if (await recoverEarlierAttempts(context, run)) return finish(context, run, restore, 'COMPLETED', 'SUCCESS', null);
+    return finish(context, run, restore, 'FAILED', 'FAILED', reason);
+  },
+
+  async cancel(context, run) {
+    const { restoreId } = run.job;
+    await recoverEarlierAttempts(context, run);
+    await context.db.transaction(async (tx) => {
+      if (restoreId !== null) await findRestore(tx, restoreId, 'lock');
+      if (!await changeHeldJob(tx, run.hold, ['CANCELLING'], 'CANCELLED') || restoreId === null) return;
+      await changeRestoreStatus(tx, restoreId, ACTIVE, 'PENDING');
+      await dropHiddenRestore(tx, restoreId);
+    });
+  },
+};
+
+async function begin(context: WorkerContext, run: Run): Promise<RestoreRow> {
+  return context.db.transaction(async (tx) => {
+    const restore = run.job.restoreId === null ? undefined : await findRestore(tx, run.job.restoreId, 'lock');
+    if (restore === undefined) throw new JobLostError();
+    if (run.job.status === 'SUBMITTED' && !await changeHeldJob(tx, run.hold, ['SUBMITTED'], 'EXECUTING')) {
+      await run.check();
+      run.signal.throwIfAborted();
+    }
+    await changeRestoreStatus(tx, restore.id, ['REQUESTING'], 'INITIALIZING');
+    return restore;
+  });
+}
+
+/** Resolves what goes where, and lets the engine do it. */
+async function replace(context: WorkerContext, run: Run, restore: RestoreRow): Promise<void> {
+  const backup = restore.backupId === null ? undefined : await findBackup(context.db, restore.backupId);
+  const { store } = await placesOf(context.db, backup);
+  const deployment = (await findDeployment(context.db, restore.deploymentId))?.deployed;
+  if (backup === undefined || store === undefined || deployment === undefined) {
+    throw new GatewayError('BACKUP_GONE', 'The backup is gone.', 'Choose another backup.');
+  }
+  const content = deployment.hosts.find((host) => host.console)?.content ?? {};
+  const targets = restore.groups.flatMap((group) => {
+    const sources = content[group];
+    if (sources === undefined) throw new GatewayError('TARGET_UNKNOWN', `The deployment does not say where ${group} belongs.`, 'Declare the group under the console\'s content in the deployment file, and deploy.');
+    return sources.map((source) => ({ group, source }));
+  });
+  const others = deployment.hosts.flatMap((host) => [
+    ...host.data, ...Object.entries(host.content).filter(([group]) => !restore.groups.some((restored) => restored === group)).flatMap(([, sources]) => sources),
+  ]);
+  const identity = run.job.sealedIdentity === null ? null : context.sealing.open(run.job.sealedIdentity);
+  await changeRestoreStatus(context.db, restore.id, ['INITIALIZING'], 'IN_PROGRESS');
+
+  await engine.restore({
+    backupPath: pathOf(store, backup), groups: restore.groups, targets, identity,
+    journalDir: context.journalDir, restoreKey: restoreKey(run),
+    protectedPaths: [...(await allStores(context.db)).map(({ path }) => path), ...others.map(({ path }) => path)],
+  }, {
+    signal: run.signal,
+    onProgress: (progress) => run.progress(progress),
+    // After this the restore can't be cancelled any more, and nobody else may begin it.
+    async beforeSwap() {
+      await run.mustStillHold();
+      if (!await noteSwapping(context.db, run.hold)) {
+        await run.mustStillHold();
+        throw new JobLostError();
+      }
+    },
+    onWarning: (text) => context.log.warn({ jobId: run.job.jobId }, text),
+  });
+}
+
+async function finish(
+  context: WorkerContext, run: Run, restore: RestoreRow | undefined, job: 'COMPLETED' | 'FAILED', to: 'SUCCESS' | 'FAILED', error: string | null,
+): Promise<boolean> {
+  return context.db.transaction(async (tx) => {
+    if (restore !== undefined) await findRestore(tx, restore.id, 'lock');
+    if (!await changeHeldJob(tx, run.hold, job === 'FAILED' ? ['SUBMITTED', 'EXECUTING'] : ['EXECUTING'], job, { error })) return false;
+    if (restore !== undefined) {
+      await changeRestoreStatus(tx, restore.id, to === 'SUCCESS' ? ['IN_PROGRESS'] : ACTIVE, to);
+      await dropHiddenRestore(tx, restore.id);
+    }
+    return true;
+  });
+}

@@ -1,0 +1,116 @@
+/**
+ * Looks after the stores: whether each can be used, and whether the finished backups are still there. The file
+ * system's own notifications make it quick, a clock makes it certain.
+ */
+import { watch, type FSWatcher } from 'node:fs';
+import * as engine from '../engine/index.ts';
+import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
+import { allStores, setStoreStatus } from '../records/deployments.ts';
+import { unfinishedJobIds } from '../records/jobs.ts';
+import type { StoreRow } from '../records/rows.ts';
+import { jobOfPartial, pathOf } from './backup-operation.ts';
+import type { WorkerContext } from './context.ts';
+
+/** How often each store is looked at, in milliseconds. */
+const CHECK_INTERVAL = 2_000;
+/** How often every finished backup is looked for, although nothing told of a change. */
+const RECONCILE_INTERVAL = 15_000;
+/** A move is told as several changes; they are looked at together. */
+const SETTLE = 100;
+
+export interface StoreKeeper { stop(): Promise<void> }
+
+/** Starts to look after all stores. Comes back after the first look. */
+export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
+  const stopping = new AbortController();
+  const watchers = new Map<number, FSWatcher>();
+  const dueAt = new Map<number, number>();
+  let timer: NodeJS.Timeout | undefined;
+  let round: Promise<void> | null = null;
+
+  const look = () => {
+    clearTimeout(timer);
+    round ??= lookAtAll().catch((error: unknown) => context.log.debug({ error }, 'the stores could not be looked at')).finally(() => {
+      round = null;
+      if (!stopping.signal.aborted) timer = setTimeout(look, CHECK_INTERVAL);
+    });
+    return round;
+  };
+  const lookSoon = (storeId: number) => {
+    dueAt.delete(storeId);
+    clearTimeout(timer);
+    if (!stopping.signal.aborted && round === null) timer = setTimeout(look, SETTLE);
+  };
+  const watchStore = (store: StoreRow) => {
+    if (watchers.has(store.id)) return;
+    try {
+      const watcher = watch(store.path, () => lookSoon(store.id));
+      watchers.set(store.id, watcher);
+      watcher.on('error', () => unwatch(store.id));
+    } catch {
+      // No notifications here: the clock alone.
+    }
+  };
+  const unwatch = (storeId: number) => {
+    watchers.get(storeId)?.close();
+    watchers.delete(storeId);
+  };
+
+  async function lookAtAll(): Promise<void> {
+    for (const store of await allStores(context.db)) {
+      const { status, detail } = await engine.checkStore(store.path);
+      if (status !== store.status) context.log.warn({ store: store.name, status, detail }, 'backup store');
+      await setStoreStatus(context.db, store.id, status, detail);
+      if (status === 'UNREACHABLE') {
+        // Nothing is known of its backups; once it is back, all are looked for.
+        unwatch(store.id);
+        dueAt.delete(store.id);
+        continue;
+      }
+      watchStore(store);
+      if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
+        dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
+        await reconcile(context, store, stopping.signal);
+      }
+    }
+  }
+
+  await look();
+  return {
+    async stop() {
+      stopping.abort();
+      clearTimeout(timer);
+      for (const id of [...watchers.keys()]) unwatch(id);
+      await round;
+    },
+  };
+}
+
+/** SUCCESS ⇄ MISSING, as the directories of a store's backups go and come back. */
+async function reconcile(context: WorkerContext, store: StoreRow, signal: AbortSignal): Promise<void> {
+  for (const backup of await backupsToReconcile(context.db, store.id)) {
+    if (signal.aborted) return;
+    const isThere = await engine.storeHas(store.path, backup.directory);
+    if (!isThere && backup.status === 'SUCCESS') {
+      await changeBackupStatus(context.db, backup.id, ['SUCCESS'], 'MISSING');
+      context.log.warn({ backup: backup.directory, store: store.name }, 'a backup is missing');
+    } else if (isThere && backup.status === 'MISSING') {
+      // SUCCESS means read back and verified, also after it was away.
+      const { problems, details } = await engine.verifyBackup(pathOf(store, backup), { signal });
+      await changeBackupStatus(context.db, backup.id, ['MISSING'], 'SUCCESS', { fileProblems: problems });
+      context.log.info({ backup: backup.directory, store: store.name, details }, 'a missing backup is back');
+    }
+  }
+}
+
+/** Removes what processes that died have left in the stores and that no job will come back to. */
+export async function sweepStores(context: WorkerContext): Promise<void> {
+  const live = await unfinishedJobIds(context.db);
+  for (const store of await allStores(context.db)) {
+    const swept = await engine.sweepPartials(store.path, (name) => {
+      const jobId = jobOfPartial(context, name);
+      return jobId !== null && !live.has(jobId);
+    }).catch(() => []);
+    if (swept.length > 0) context.log.info({ store: store.name, swept }, 'removed unfinished backups');
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * The worker: claims jobs from Postgres, drives the engine, and writes how they ended. It runs inside the gateway
+ * process by default, and needs nothing of it.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Listener } from '../db/listener.ts';
+import { CancelledError, EngineError, GatewayError } from '../domain/errors.ts';
+import type { JobOperation } from '../domain/vocabulary.ts';
+import { findTar } from '../engine/index.ts';
+import { claimJob, releaseJob } from '../records/jobs.ts';
+import type { JobRow } from '../records/rows.ts';
+import { backupOperation } from './backup-operation.ts';
+import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
+import { deleteOperation } from './delete-operation.ts';
+import { restoreOperation } from './restore-operation.ts';
+import { JobLostError, Run, WorkerStoppedError } from './run.ts';
+import { keepStores, sweepStores } from './stores.ts';
+
+/** How many jobs run at once; the rules allow one backup for each host and one restore for each deployment. */
+const CONCURRENCY = 4;
+/** How often the queue is looked at although nothing woke the worker, in milliseconds. */
+const BACKSTOP = 1_000;
+
+const OPERATIONS: Partial<Record<JobOperation, Operation>> = {
+  BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation,
+};
+
+export interface Worker {
+  /** Gives running jobs back to the queue, with nothing half-done left behind. */
+  stop(): Promise<void>;
+}
+
+/** Starts to work. `hostIds` null: for every host. */
+export async function startWorker(context: WorkerContext, listener: Listener, hostIds: readonly number[] | null = null): Promise<Worker> {
+  const tar = await findTar();
+  if (tar === null) context.log.warn('GNU tar was not found: backups and restores will fail. Install it (Debian: tar, macOS: brew install gnu-tar) and try again.');
+  else context.log.info({ tar: tar.path, version: tar.version }, 'archives are made with GNU tar');
+  await sweepStores(context);
+  const stores = await keepStores(context);
+
+  const stopping = new AbortController();
+  const runs = new Map<Run, Promise<void>>();
+  let wake: () => void = () => undefined;
+  const stopListening = listener.on('jobs', () => {
+    for (const run of runs.keys()) void run.check();
+    wake();
+  });
+
+  const loop = async () => {
+    while (!stopping.signal.aborted) {
+      const woken = new Promise<void>((resolve) => { wake = resolve; });
+      try {
+        while (runs.size < CONCURRENCY && !stopping.signal.aborted) {
+          const job = await claimJob(context.db, hostIds);
+          if (job === undefined) break;
+          start(job);
+        }
+      } catch (error) {
+        context.log.warn({ error }, 'the queue could not be read; it will be tried again');
+      }
+      const backstop = new AbortController();
+      await Promise.race([woken, sleep(BACKSTOP, undefined, { signal: AbortSignal.any([backstop.signal, stopping.signal]) }).catch(() => undefined)]);
+      backstop.abort();
+    }
+  };
+  const start = (job: JobRow) => {
+    const run = new Run(context, job);
+    const done = work(context, run).finally(() => {
+      runs.delete(run);
+      wake();
+    });
+    runs.set(run, done);
+  };
+
+  const looping = loop();
+  return {
+    async stop() {
+      stopping.abort();
+      stopListening();
+      for (const run of runs.keys()) run.stop();
+      await looping;
+      await Promise.all(runs.values());
+      await stores.stop();
+    },
+  };
+}
+
+/** Does one job to its end. Never throws: what can't be written now is found by whoever claims the job next. */
+async function work(context: WorkerContext, run: Run): Promise<void> {
+  const { job } = run;
+  const log = context.log.child({ jobId: job.jobId, operation: job.operation, attempt: job.attempt });
+  const operation = OPERATIONS[job.operation];
+  const alive = run.keepAlive();
+  try {
+    if (operation === undefined) throw new GatewayError('OPERATION_UNKNOWN', `This version cannot do ${job.operation}.`, 'Update the worker.');
+    if (job.status === 'CANCELLING') throw new CancelledError();
+    if (job.attempt > MAX_ATTEMPTS) {
+      throw new GatewayError('WORKER_DIED', `The worker died ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
+    }
+    log.info('job started');
+    await operation.run(context, run);
+    log.info('job completed');
+  } catch (error) {
+    await run.end();
+    await settle(context, run, operation, error, log).catch((failure: unknown) => {
+      log.error({ error: failure }, 'the end of a job could not be written; it will be run again');
+    });
+  } finally {
+    await run.end();
+    await alive;
+  }
+}
+
+/** Writes how a job ended that did not complete. */
+async function settle(context: WorkerContext, run: Run, operation: Operation | undefined, error: unknown, log: WorkerContext['log']): Promise<void> {
+  // The engine tells of an abort in its own words; the reason of the abort is what counts.
+  const cause: unknown = run.signal.aborted && !(error instanceof EngineError) ? run.signal.reason : error;
+  if (cause instanceof JobLostError) return log.warn('job lost to another worker');
+  if (cause instanceof WorkerStoppedError) {
+    await releaseJob(context.db, run.hold);
+    return log.info('job given back');
+  }
+  if (cause instanceof CancelledError) {
+    await operation?.cancel(context, run);
+    return log.info('job cancelled');
+  }
+  const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${cause instanceof Error ? cause.message : String(cause)}`;
+  log.error({ error: cause }, 'job failed');
+  if (await operation?.fail(context, run, reason) === false) await operation?.cancel(context, run);
+}

@@ -1,0 +1,280 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { CancelledError } from '../../src/domain/errors.ts';
+import { findTar, readManifest } from '../../src/engine/index.ts';
+import { directory, file, has, leftovers, makeBackup, makeSite, progressLog } from '../support/engine.ts';
+import type { Site } from '../support/engine.ts';
+import { describeTree, isRoot, makeOddTree } from '../support/tree.ts';
+
+function smallTree(site: Site, name = 'etc'): string {
+  const path = join(site.place, name);
+  fs.mkdirSync(join(path, 'sub'), { recursive: true });
+  fs.writeFileSync(join(path, 'sub', 'file'), 'content');
+  fs.writeFileSync(join(path, 'other'), 'other content');
+  return path;
+}
+
+const names = (path: string): string[] => fs.readdirSync(path).sort();
+
+describe('a finished backup', () => {
+  test('has one archive for each source, a manifest, and the digests of both', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    fs.writeFileSync(join(site.place, 'users.txt'), 'users');
+    const result = await makeBackup(site, [
+      { group: 'DEPLOYMENT_CONFIG', source: directory(etc) },
+      { group: 'USERS_CONFIG', source: file(join(site.place, 'users.txt')) },
+      { group: 'USERS_CONFIG', source: directory(join(etc, 'sub')) },
+    ]);
+    expect(result.path).toBe(join(site.store, 'nightly'));
+    expect(names(site.store)).toEqual(['nightly']);
+    expect(names(result.path)).toEqual([
+      'DEPLOYMENT_CONFIG.tar.zst', 'USERS_CONFIG.1.tar.zst', 'USERS_CONFIG.2.tar.zst', 'manifest.json', 'manifest.sha256',
+    ]);
+    expect(result.manifest).toEqual(await readManifest(result.path));
+    expect(result.manifest.groups).toEqual(['DEPLOYMENT_CONFIG', 'USERS_CONFIG']);
+    expect(result.manifest.archives.map(({ files, directories }) => [files, directories])).toEqual([[2, 2], [1, 0], [1, 1]]);
+    const sizes = names(result.path).map((name) => fs.statSync(join(result.path, name)).size);
+    expect(result.sizeOnDisk).toBe(sizes.reduce((sum, size) => sum + size));
+  });
+
+  test('calls the archives of a data backup DATA', async () => {
+    const site = makeSite();
+    const { manifest } = await makeBackup(site, [{ group: null, source: directory(smallTree(site)) }]);
+    expect(manifest.archives.map(({ file: name }) => name)).toEqual(['DATA.tar.zst']);
+    expect(manifest.groups).toEqual([]);
+  });
+
+  test('is for its owner alone', async () => {
+    const site = makeSite();
+    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }]);
+    expect(fs.statSync(path).mode & 0o777).toBe(0o700);
+    for (const name of names(path)) expect(fs.statSync(join(path, name)).mode & 0o777).toBe(0o600);
+  });
+
+  test.skipIf(!has('zstd'))('is checked, listed and extracted by sha256sum, zstd and tar (install zstd to run this)', async () => {
+    const site = makeSite();
+    const source = join(site.place, 'odd');
+    makeOddTree(source);
+    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }]);
+    execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'manifest.sha256'], { cwd: path });
+    const target = join(site.place, 'by hand');
+    fs.mkdirSync(target);
+    execFileSync('tar', ['--zstd', '-xpf', join(path, 'USERS_CONFIG.tar.zst'), '--numeric-owner', '-C', target]);
+    expect(describeTree(target)).toEqual(describeTree(source));
+  });
+
+  test('is the same, byte for byte, each time that nothing has changed', async () => {
+    const site = makeSite();
+    const archives = [{ group: 'USERS_CONFIG' as const, source: directory(smallTree(site)) }];
+    const first = await makeBackup(site, archives);
+    const second = await makeBackup(site, archives, { directoryName: 'again' });
+    expect(second.manifest.archives).toEqual(first.manifest.archives);
+  });
+
+  test('tells its progress up to its total', async () => {
+    const site = makeSite();
+    const source = join(site.place, 'odd');
+    makeOddTree(source);
+    const { reports, onProgress } = progressLog();
+    const { manifest } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { onProgress });
+    const [archive] = manifest.archives;
+    expect(reports[0]).toEqual({ bytesDone: 0, bytesTotal: archive?.bytes, filesDone: 0, filesTotal: archive?.files });
+    expect(reports.at(-1)).toEqual({ bytesDone: archive?.bytes, bytesTotal: archive?.bytes, filesDone: archive?.files, filesTotal: archive?.files });
+    for (const [index, { bytesDone }] of reports.entries()) expect(bytesDone).toBeGreaterThanOrEqual(reports[index - 1]?.bytesDone ?? 0);
+  });
+
+  test('leaves out its own store, its staging and the work of restores', async () => {
+    const site = makeSite();
+    fs.mkdirSync(join(site.place, 'staging [1]'));
+    fs.mkdirSync(join(site.place, 'deep', '.backup-gateway-restore-r9-0'), { recursive: true });
+    fs.mkdirSync(join(site.place, 'deep', 'store'));
+    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(site.place, join(site.place, 'staging [1]')) }]);
+    const listing = execFileSync('tar', ['--zstd', '-tf', join(path, 'USERS_CONFIG.tar.zst')], { encoding: 'utf8' });
+    expect(listing.trim().split('\n').sort()).toEqual(['./', './deep/', './deep/store/']);
+  });
+
+  test('warns of sockets, which no archive can hold', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    const server = createServer().listen(join(etc, 'socket'));
+    await once(server, 'listening');
+    const warnings: string[] = [];
+    await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(etc) }], { onWarning: (text) => warnings.push(text) });
+    server.close();
+    expect(warnings).toEqual([`${etc}: ./socket: socket ignored`]);
+  });
+
+  test('follows a link that is the source itself', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    fs.symlinkSync(etc, join(site.place, 'link'));
+    const { manifest } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(join(site.place, 'link')) }]);
+    expect(manifest.archives[0]).toMatchObject({ files: 2, directories: 2, source: { path: join(site.place, 'link') } });
+  });
+});
+
+describe('a backup that fails leaves nothing and says', () => {
+  async function expectFailure(site: Site, archives: Parameters<typeof makeBackup>[1], expected: object, options: Parameters<typeof makeBackup>[2] = {}): Promise<void> {
+    await expect(makeBackup(site, archives, options)).rejects.toMatchObject(expected);
+    expect(names(site.store)).toEqual([]);
+  }
+
+  test('that a source is not there', async () => {
+    const site = makeSite();
+    const path = join(site.place, 'absent');
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(path) }], { code: 'SOURCE_UNREADABLE', message: expect.stringContaining(path) });
+  });
+
+  test('that a source is of another kind than declared', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: file(etc) }], { code: 'SOURCE_UNREADABLE' });
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(join(etc, 'other')) }], { code: 'SOURCE_UNREADABLE' });
+  });
+
+  test('which file changed while it was read, and what to do', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    const grown = join(etc, 'growing log');
+    fs.writeFileSync(grown, Buffer.alloc(40_000_000));
+    let isGrown = false;
+    // The first report of bytes comes while tar still reads: a pipe holds far less than the file.
+    const onProgress = ({ bytesDone }: { bytesDone: number }): void => {
+      if (bytesDone === 0 || isGrown) return;
+      isGrown = true;
+      fs.appendFileSync(grown, 'one line more');
+    };
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(etc) }], {
+      code: 'SOURCE_UNREADABLE', message: expect.stringMatching(/growing log: file changed as we read it/), hint: expect.stringContaining('nothing writes to it'),
+    }, { onProgress });
+  });
+
+  test.skipIf(isRoot && spawnSync('setpriv', ['--version']).error !== undefined)('which file may not be read', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    fs.writeFileSync(join(etc, 'secret\nfile'), 'secret', { mode: 0 });
+    fs.chmodSync(site.place, 0o755);
+    fs.chmodSync(site.store, 0o777);
+    if (!isRoot) {
+      await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(etc) }], { code: 'SOURCE_UNREADABLE', message: expect.stringContaining('secret\\nfile: Cannot open: Permission denied') });
+      return;
+    }
+    // The superuser may read everything, so another user's process makes the attempt.
+    const script = `
+      const { backup } = await import(${JSON.stringify(new URL('../../src/engine/index.ts', import.meta.url).href)});
+      const run = { signal: new AbortController().signal, onProgress() {}, async beforePublish() {} };
+      await backup(${JSON.stringify({ storePath: site.store, partialName: '.p', directoryName: 'b', archives: [{ group: 'USERS_CONFIG', source: directory(etc) }], encryption: null, facts: {} })}, run)
+        .catch((error) => console.log(error.code, error.message));`;
+    const child = spawnSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(child.stdout).toMatch(/^SOURCE_UNREADABLE .*secret\\nfile: Cannot open: Permission denied/);
+    expect(names(site.store)).toEqual([]);
+  });
+
+  test('that the name is taken, and leaves what has it', async () => {
+    const site = makeSite();
+    fs.mkdirSync(join(site.store, 'nightly'));
+    await expect(makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }])).rejects.toMatchObject({ code: 'STORE_UNREACHABLE' });
+    expect(names(site.store)).toEqual(['nightly']);
+    expect(names(join(site.store, 'nightly'))).toEqual([]);
+  });
+
+  test('that the store is gone', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    fs.rmdirSync(site.store);
+    await expect(makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(etc) }])).rejects.toMatchObject({ code: 'STORE_UNREACHABLE' });
+    expect(fs.existsSync(site.store)).toBe(false);
+  });
+
+  test('that the store vanished halfway', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    const onStep = (step: string): void => {
+      if (step.startsWith('wrote USERS')) fs.rmSync(site.store, { recursive: true });
+    };
+    await expect(makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(etc) }], { onStep })).rejects.toMatchObject({ code: 'STORE_UNREACHABLE' });
+  });
+
+  const canMount = isRoot && spawnSync('unshare', ['--mount', 'true']).status === 0;
+  test.skipIf(!canMount)('that the store is full', async () => {
+    const site = makeSite();
+    fs.writeFileSync(join(site.place, 'noise'), Buffer.from(Array.from({ length: 3_000_000 }, () => Math.random() * 256)));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', site.store]);
+    try {
+      await expectFailure(site, [{ group: 'USERS_CONFIG', source: file(join(site.place, 'noise')) }], { code: 'STORE_FULL', hint: expect.stringContaining('enlarge the store') });
+    } finally {
+      execFileSync('umount', [site.store]);
+    }
+  });
+
+  test('what the caller says when it may not publish', async () => {
+    const site = makeSite();
+    const lost = new Error('the job is somebody else\'s now');
+    const archives = [{ group: 'USERS_CONFIG' as const, source: directory(smallTree(site)) }];
+    await expect(makeBackup(site, archives, { beforePublish: () => Promise.reject(lost) })).rejects.toBe(lost);
+    expect(names(site.store)).toEqual([]);
+  });
+
+  test('that what was read back is not what was written', async () => {
+    const site = makeSite();
+    const onStep = (step: string): void => {
+      if (step !== 'wrote manifest') return;
+      const path = join(site.store, '.partial-1', 'USERS_CONFIG.tar.zst');
+      const content = fs.readFileSync(path);
+      content[20] = (content[20] ?? 0) ^ 1;
+      fs.writeFileSync(path, content);
+    };
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }], { code: 'VERIFY_FAILED' }, { onStep });
+  });
+});
+
+describe('a cancelled backup', () => {
+  test.each(['partial made', 'wrote USERS_CONFIG.tar.zst', 'wrote manifest', 'verified'])('ends at once after %j and leaves nothing', async (at) => {
+    const site = makeSite();
+    const abort = new AbortController();
+    const onStep = (step: string): void => {
+      if (step === at) abort.abort();
+    };
+    const archives = [{ group: 'USERS_CONFIG' as const, source: directory(smallTree(site)) }];
+    await expect(makeBackup(site, archives, { signal: abort.signal, onStep })).rejects.toBeInstanceOf(CancelledError);
+    expect(names(site.store)).toEqual([]);
+  });
+
+  test('ends within a second in the middle of a large source, with tar gone', async () => {
+    const site = makeSite();
+    const etc = smallTree(site);
+    fs.writeFileSync(join(etc, 'huge'), '');
+    fs.truncateSync(join(etc, 'huge'), 200_000_000);
+    const full = fs.openSync(join(etc, 'huge'), 'r+');
+    for (let at = 0; at < 200_000_000; at += 4096) fs.writeSync(full, 'x', at);
+    fs.closeSync(full);
+    const abort = new AbortController();
+    let abortedAt = 0;
+    const onProgress = ({ bytesDone }: { bytesDone: number }): void => {
+      if (bytesDone === 0 || abortedAt > 0) return;
+      abortedAt = performance.now();
+      abort.abort();
+    };
+    const archives = [{ group: 'USERS_CONFIG' as const, source: directory(etc) }];
+    await expect(makeBackup(site, archives, { signal: abort.signal, onProgress })).rejects.toBeInstanceOf(CancelledError);
+    expect(performance.now() - abortedAt).toBeLessThan(1000);
+    expect(leftovers(site.place)).toEqual([]);
+    const children = fs.readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    const commands = children.map((pid) => fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim());
+    expect(commands).not.toContain('tar');
+  });
+
+  test('does not begin where the signal is already aborted', async () => {
+    const site = makeSite();
+    await expect(makeBackup(site, [], { signal: AbortSignal.abort() })).rejects.toBeInstanceOf(CancelledError);
+  });
+});
+
+test('GNU tar is found with its version', async () => {
+  expect(await findTar()).toEqual({ path: expect.stringMatching(/tar$/), version: expect.stringMatching(/^\d+\.\d+/) });
+});
