@@ -70,7 +70,7 @@ async function start(config: Config, log: Logger, options: { onStatement?: (text
     const sealing = createSealing(secrets.secretKey.reveal());
     const { id: feedId } = await feedState(db);
 
-    const worker = await startWorker({ db, sealing, log, journalDir: join(config.dataDir, 'restores'), installation: feedId.slice(0, 8) }, listener);
+    const worker = await startWorker({ db, sealing, log, journalDir: join(config.dataDir, 'restores'), installation: feedId.slice(0, 8), onWake: (wake) => listener.on('jobs', wake) });
     started.defer(() => worker.stop());
 
     let url = '';

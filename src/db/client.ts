@@ -13,9 +13,12 @@ export type Connection = string | { host: string; port: number; database: string
 /** What a query runs on: the pool, or one transaction. */
 export type Db = PgDatabase<PostgresJsQueryResultHKT, typeof schema>;
 
+/** The pool, from which transactions start. */
+export type Pool = PostgresJsDatabase<typeof schema>;
+
 /** A pool of connections. */
 export interface Database {
-  readonly db: PostgresJsDatabase<typeof schema>;
+  readonly db: Pool;
   /** Ends the pool; statements under way get five seconds. */
   close(): Promise<void>;
 }
@@ -32,6 +35,9 @@ export function postgresClient(connection: Connection, options: { max: number })
     backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 2),
     connection: SESSION,
     onnotice: () => undefined,
+    // Asking for the types of arrays on connect would be a query whose failure nobody can catch; arrays are
+    // passed as text instead.
+    fetch_types: false,
   };
   return typeof connection === 'string' ? postgres(connection, common) : postgres({ ...common, ...connection });
 }

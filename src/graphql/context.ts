@@ -7,6 +7,7 @@ import type { Feed } from '../feed/feed.ts';
 import type { ProgressFeed } from '../feed/progress.ts';
 import { rowsById, type Columns, type Noun, type RowOf } from '../records/rows.ts';
 import type { Principal, ServiceContext } from '../services/context.ts';
+export type { Principal } from '../services/context.ts';
 
 /** What all requests share. */
 export interface GatewayServices extends Omit<ServiceContext, 'principal'> {

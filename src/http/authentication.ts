@@ -3,7 +3,7 @@
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Principal } from '../services/context.ts';
+import type { Principal } from '../graphql/context.ts';
 
 /** Answers who bears the token, or null. */
 export type Authenticate = (token: string | null) => Principal | null;

@@ -3,10 +3,9 @@
  */
 import { GraphQLError } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
-import { requestContext, type GatewayServices, type RequestContext } from '../graphql/context.ts';
+import { requestContext, type GatewayServices, type Principal, type RequestContext } from '../graphql/context.ts';
 import { maskError } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
-import type { Principal } from '../services/context.ts';
 
 /** What a transport hands over with each request. */
 export interface TransportContext { principal: Principal }

@@ -9,7 +9,7 @@ import type { DeploymentSpec } from '../domain/deployment.ts';
 import { differences } from '../domain/staging.ts';
 import { countRows, readPage, type Page, type PageArguments, type SortKey } from './page.ts';
 import {
-  isAnyOf, selection, type BackupRow, type Columns, type ConfigurationRow, type DeploymentRow, type HostRow,
+  arrayOf, isAnyOf, selection, type BackupRow, type Columns, type ConfigurationRow, type DeploymentRow, type HostRow,
   type RecordTable, type StoreRow,
 } from './rows.ts';
 import type { RecordRef } from './ids.ts';
@@ -32,6 +32,14 @@ export async function lockDeployment(db: Db, id?: number | null): Promise<Deploy
   const [row] = await db.select().from(deployments)
     .where(id == null ? eq(deployments.isDefault, true) : eq(deployments.id, id)).for('no key update').prepare('lock').execute();
   return row;
+}
+
+/** Any fixed number: processes that start at once queue here. */
+const FILE_LOCK = 7310004;
+
+/** Lets one process at a time read the deployment file into the database, the first deployment included. */
+export async function lockDeploymentFile(db: Db): Promise<void> {
+  await db.execute(sql`select pg_advisory_xact_lock(${FILE_LOCK})`);
 }
 
 /** Creates the default deployment, with everything deployed at once. */
@@ -119,7 +127,7 @@ export async function consolesOf(db: Db, deploymentIds: readonly number[]): Prom
 /** Hosts by "deployment:number", in the order of the keys; null where there is none. */
 export async function hostsByNumber(db: Db, keys: readonly string[]): Promise<(HostRow | null)[]> {
   const rows = await db.select().from(hosts)
-    .where(sql`${hosts.deploymentId} || ':' || ${hosts.number} = any(${sql.param([...keys])}::text[])`).prepare('hosts').execute();
+    .where(sql`${hosts.deploymentId} || ':' || ${hosts.number} = any(${arrayOf(keys)}::text[])`).prepare('hosts').execute();
   const byKey = new Map(rows.map((row) => [`${row.deploymentId}:${row.number}`, row]));
   return keys.map((key) => byKey.get(key) ?? null);
 }

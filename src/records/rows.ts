@@ -3,8 +3,9 @@
  * property says so beforehand (`reads` in the GraphQL types).
  */
 import { and, sql, type InferSelectModel, type SQL } from 'drizzle-orm';
-import type { PgColumn, PgTable } from 'drizzle-orm/pg-core';
+import { makePgArray, type PgColumn, type PgTable } from 'drizzle-orm/pg-core';
 import type { Db } from '../db/client.ts';
+export type { Db, Pool } from '../db/client.ts';
 import {
   backupConfigurations, backups, deployments, hosts, jobs, restores, stores, type transitions,
 } from '../db/schema.ts';
@@ -51,12 +52,15 @@ export function selection(table: RecordTable, columns: Columns): Record<string, 
   return picked;
 }
 
+/** A whole array as one parameter, in Postgres's own text form. */
+export const arrayOf = (values: readonly (string | number)[]): string => makePgArray([...values]);
+
 /** `column = any(array)`, with one parameter however many values there are, so that one prepared text serves all. */
 export function isAnyOf(column: PgColumn, values: readonly (string | number)[], type: 'bigint' | 'text'): SQL {
-  return sql`${column} = any(${sql.param([...values])}::${sql.raw(type)}[])`;
+  return sql`${column} = any(${arrayOf(values)}::${sql.raw(type)}[])`;
 }
 
-type Lookup = { execute(values: { ids: number[] }): Promise<unknown> };
+type Lookup = { execute(values: { ids: string }): Promise<unknown> };
 /** Prepared look-ups, by the pool they belong to, then by noun and columns. */
 const lookups = new WeakMap<object, Map<string, Lookup>>();
 
@@ -80,7 +84,7 @@ function lookupOf(db: Db, noun: Noun, columns: Columns): Lookup {
  * ids; undefined where there is none.
  */
 export async function rowsById<N extends Noun>(db: Db, noun: N, ids: readonly number[], columns: Columns): Promise<(RowOf<N> | undefined)[]> {
-  const rows = await lookupOf(db, noun, columns).execute({ ids: [...ids] }) as RowOf<N>[];
+  const rows = await lookupOf(db, noun, columns).execute({ ids: arrayOf(ids) }) as RowOf<N>[];
   const byId = new Map(rows.map((row) => [row.id, row]));
   return ids.map((id) => byId.get(id));
 }

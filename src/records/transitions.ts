@@ -6,7 +6,7 @@ import type { Db } from '../db/client.ts';
 import { transitions } from '../db/schema.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 import { pageSize, type PageArguments } from './page.ts';
-import type { TransitionRow } from './rows.ts';
+import { arrayOf, type TransitionRow } from './rows.ts';
 
 /** Which feed this is, what of it is still kept, and where it ends now. */
 export interface FeedState { id: string; floor: number; end: number }
@@ -70,7 +70,7 @@ export async function transitionPages(db: Db, kind: RecordKind, recordIds: reado
     page.after === null ? undefined : gt(sql`t.position`, page.after), page.before === null ? undefined : lt(sql`t.position`, page.before),
   ) ?? sql`true`;
   const direction = sql.raw(fromEnd ? 'desc' : 'asc');
-  const owner = recordIds === null ? sql`(values (null::bigint)) o(id)` : sql`unnest(${sql.param([...recordIds])}::bigint[]) o(id)`;
+  const owner = recordIds === null ? sql`(values (null::bigint)) o(id)` : sql`unnest(${arrayOf(recordIds)}::bigint[]) o(id)`;
   const mine = recordIds === null ? sql`t.kind = ${kind}` : sql`t.kind = ${kind} and t.record_id = o.id`;
   const outside = (comparison: string, bound: number | null): SQL =>
     bound === null ? sql`false` : sql`exists (select from transitions t where ${mine} and t.position ${sql.raw(comparison)} ${bound})`;

@@ -1,13 +1,12 @@
 /**
  * updateBackup, deleteBackup, and the cancelling of a running backup that deleteBackup and cancelJob share.
  */
-import type { Db } from '../db/client.ts';
 import { RuleCheck } from '../domain/rules.ts';
 import { changeBackupStatus, findBackup, updateBackupDetails } from '../records/backups.ts';
 import { lockDeployment } from '../records/deployments.ts';
 import { changeJobStatus, findUnfinishedJob, insertJob } from '../records/jobs.ts';
 import { isBackupBeingRestored } from '../records/restores.ts';
-import type { BackupRow, JobRow } from '../records/rows.ts';
+import type { BackupRow, Db, JobRow } from '../records/rows.ts';
 import type { ServiceContext } from './context.ts';
 
 /** Changes description and retention date; a property left out stays as it is. @throws RuleViolationsError */

@@ -1,10 +1,9 @@
 /**
  * What every use case works with.
  */
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
-import type * as schema from '../db/schema.ts';
 import type { Sealing } from '../domain/sealing.ts';
 import type { RecordRef } from '../records/ids.ts';
+import type { Pool } from '../records/rows.ts';
 
 /** Keys that a passcode wraps; the engine makes and opens them. Both take about a second. */
 export interface PasscodeKeys {
@@ -22,7 +21,7 @@ export interface Principal {
 }
 
 export interface ServiceContext {
-  readonly db: PostgresJsDatabase<typeof schema>;
+  readonly db: Pool;
   readonly keys: PasscodeKeys;
   readonly sealing: Sealing;
   readonly principal: Principal;

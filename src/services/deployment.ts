@@ -1,24 +1,17 @@
 /**
  * Staged and deployed configuration: the deployment file on start, the mutations that stage, and the deploy.
  */
-import { sql } from 'drizzle-orm';
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
-import type { Db } from '../db/client.ts';
-import type * as schema from '../db/schema.ts';
 import type { DeploymentSpec } from '../domain/deployment.ts';
 import { RuleCheck } from '../domain/rules.ts';
 import { differences, mergeFile, stageBackupConfiguration as withBackupConfiguration, stageHostStatus } from '../domain/staging.ts';
 import type { HostStatus } from '../domain/vocabulary.ts';
 import {
-  createDeployment, findConfiguration, findHost, lockDeployment, setRebalancing as writeRebalancing,
+  createDeployment, findConfiguration, findHost, lockDeployment, lockDeploymentFile, setRebalancing as writeRebalancing,
   STAGED_CONFIGURATION, writeDeployment,
 } from '../records/deployments.ts';
-import type { ConfigurationRow, DeploymentRow } from '../records/rows.ts';
+import type { ConfigurationRow, Db, DeploymentRow, Pool } from '../records/rows.ts';
 import { storesArielData } from './create-backup.ts';
 import type { InputRef, ServiceContext } from './context.ts';
-
-/** Any fixed number: processes that start at once queue here. */
-const FILE_LOCK = 7310004;
 
 /** What the start made of the deployment file. */
 export interface FileOutcome {
@@ -34,9 +27,9 @@ export interface FileOutcome {
  * Reads the deployment file into the database: the first time it is deployed, later what changed in it is staged,
  * or deployed too with `deployOnStart`.
  */
-export async function applyDeploymentFile(db: PostgresJsDatabase<typeof schema>, file: DeploymentSpec, options: { deployOnStart: boolean }): Promise<FileOutcome> {
+export async function applyDeploymentFile(db: Pool, file: DeploymentSpec, options: { deployOnStart: boolean }): Promise<FileOutcome> {
   return db.transaction(async (tx) => {
-    await tx.execute(sql`select pg_advisory_xact_lock(${FILE_LOCK})`);
+    await lockDeploymentFile(tx);
     const deployment = await lockDeployment(tx);
     if (deployment === undefined) {
       await createDeployment(tx, file);

@@ -1,8 +1,8 @@
 /**
  * Runs a creation under an idempotency key: the same key and input from the same token answer the first result.
  */
-import type { Db } from '../db/client.ts';
 import { findKeptResult, keepResult, type KeptResult } from '../records/idempotency.ts';
+import type { Db } from '../records/rows.ts';
 import type { ServiceContext } from './context.ts';
 
 /** A text that is the same for the same input, whatever the order of its fields. */

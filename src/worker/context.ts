@@ -1,16 +1,17 @@
 /**
  * What a worker works with.
  */
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import type { Logger } from 'pino';
-import type * as schema from '../db/schema.ts';
 import type { Sealing } from '../domain/sealing.ts';
+import type { Pool } from '../records/rows.ts';
 import type { Run } from './run.ts';
 
 export interface WorkerContext {
-  readonly db: PostgresJsDatabase<typeof schema>;
+  readonly db: Pool;
   readonly sealing: Sealing;
   readonly log: Logger;
+  /** Calls back when there may be a job to claim or to cancel, a hint only; answers how to stop. */
+  readonly onWake: (wake: () => void) => () => void;
   /** Where journals of restores are kept; the same on every start of this host's worker. */
   readonly journalDir: string;
   /** Marks this installation's partial files in a store that several share. */

@@ -80,7 +80,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     async stop() {
       stopping.abort();
       clearTimeout(timer);
-      for (const id of [...watchers.keys()]) unwatch(id);
+      for (const id of watchers.keys()) unwatch(id);
       await round;
     },
   };

@@ -3,7 +3,6 @@
  * process by default, and needs nothing of it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Listener } from '../db/listener.ts';
 import { CancelledError, EngineError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
@@ -31,7 +30,7 @@ export interface Worker {
 }
 
 /** Starts to work. `hostIds` null: for every host. */
-export async function startWorker(context: WorkerContext, listener: Listener, hostIds: readonly number[] | null = null): Promise<Worker> {
+export async function startWorker(context: WorkerContext, hostIds: readonly number[] | null = null): Promise<Worker> {
   const tar = await findTar();
   if (tar === null) context.log.warn('GNU tar was not found: backups and restores will fail. Install it (Debian: tar, macOS: brew install gnu-tar) and try again.');
   else context.log.info({ tar: tar.path, version: tar.version }, 'archives are made with GNU tar');
@@ -41,7 +40,7 @@ export async function startWorker(context: WorkerContext, listener: Listener, ho
   const stopping = new AbortController();
   const runs = new Map<Run, Promise<void>>();
   let wake: () => void = () => undefined;
-  const stopListening = listener.on('jobs', () => {
+  const stopListening = context.onWake(() => {
     for (const run of runs.keys()) void run.check();
     wake();
   });
