@@ -1,10 +1,10 @@
 /**
  * The process: reads the environment, starts the gateway, tells where it is, and stops it on a signal.
  */
-import { pino } from 'pino';
 import { createApp } from './app.ts';
 import { readConfig } from './config.ts';
 import { GatewayError } from './domain/errors.ts';
+import { createLog } from './log.ts';
 
 /** How long a stop may take before the process ends all the same, in milliseconds. What is left is recovered on the next start. */
 const STOP_LIMIT = 20_000;
@@ -12,10 +12,7 @@ const STOP_LIMIT = 20_000;
 /** Runs the gateway until SIGTERM or SIGINT. */
 export async function main(): Promise<void> {
   const config = readConfig(process.env, process.cwd());
-  // The log goes to standard error, as JSON where no person looks; standard output is for the ready line.
-  const log = pino({ level: config.logLevel, serializers: { error: pino.stdSerializers.err } }, process.stderr.isTTY
-    ? (await import('pino-pretty')).default({ destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss' })
-    : pino.destination(2));
+  const log = createLog(config.logLevel);
 
   const stopAsked = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
