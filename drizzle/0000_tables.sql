@@ -150,6 +150,7 @@ CREATE TABLE "stores" (
 	"is_default" boolean NOT NULL,
 	"requires_passcode" boolean NOT NULL,
 	"is_declared" boolean NOT NULL,
+	"is_prepared" boolean DEFAULT false NOT NULL,
 	"status" text NOT NULL,
 	"status_detail" text,
 	CONSTRAINT "store_name" UNIQUE("name")

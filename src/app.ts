@@ -9,14 +9,13 @@ import { openDatabase, type Connection } from './db/client.ts';
 import { startEmbeddedPostgres } from './db/embedded/index.ts';
 import { startListener } from './db/listener.ts';
 import { migrate } from './db/migrate.ts';
-import { ensureStoreDirectories, loadDeploymentFile, resolveDeploymentFile } from './deployment-file.ts';
+import { loadDeploymentFile, resolveDeploymentFile } from './deployment-file.ts';
 import { createSealing } from './domain/sealing.ts';
 import { createIdentity, openIdentity } from './engine/index.ts';
 import { startFeed } from './feed/feed.ts';
 import { startProgressFeed } from './feed/progress.ts';
 import { adminOnly } from './http/authentication.ts';
 import { startServer } from './http/server.ts';
-import { allStores } from './records/deployments.ts';
 import { feedState } from './records/transitions.ts';
 import { applyDeploymentFile } from './services/deployment.ts';
 import { startWorker } from './worker/worker.ts';
@@ -54,12 +53,10 @@ async function start(config: Config, log: Logger, options: { onStatement?: (text
     started.defer(() => database.close());
     const { db } = database;
 
-    const knownStores = new Set((await allStores(db)).map((store) => store.name));
     const outcome = await applyDeploymentFile(db, file, config);
     for (const change of outcome.deployed) log.info(`deployed: ${change}`);
     for (const change of outcome.undeployed) log.warn(`staged, not deployed: ${change}`);
     if (outcome.undeployed.length > 0) log.warn('createBackup is refused until the staged changes are deployed: call deployStagedChanges, or start with DEPLOY_ON_START=true');
-    await ensureStoreDirectories(outcome.spec, knownStores);
 
     const listener = await startListener(connection);
     started.defer(() => listener.close());

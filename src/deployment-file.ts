@@ -14,7 +14,6 @@ import { type FileContent, toSpec } from './deployment-file/spec.ts';
 import type { DeploymentSpec } from './domain/deployment.ts';
 
 export { copySample } from './deployment-file/sample.ts';
-export { ensureStoreDirectories } from './deployment-file/stores.ts';
 
 /**
  * Reads and validates a deployment file. Relative paths in it start at its folder.

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import schema from '../deployment.schema.json' with { type: 'json' };
-import { copySample, ensureStoreDirectories, loadDeploymentFile, resolveDeploymentFile } from '../src/deployment-file.ts';
+import { copySample, loadDeploymentFile, resolveDeploymentFile } from '../src/deployment-file.ts';
 import { ConfigError } from '../src/domain/errors.ts';
 import { CONTENT_GROUPS, DEPLOYMENT_KINDS, HA_ROLES, HOST_COMPONENTS, HOST_STATUSES } from '../src/domain/vocabulary.ts';
 
@@ -264,19 +264,5 @@ describe('the sample site', () => {
     await copySample(folder);
     expect(await readdir(folder)).toEqual(ALL);
     expect(await readdir(join(folder, 'site/etc'))).toEqual(['assets', 'deployment', 'nva.conf', 'reports', 'rules', 'users']);
-  });
-});
-
-describe('the directories of stores', () => {
-  test('are created for stores never seen before, and for no other', async () => {
-    const spec = await load(VALID.replace(' }]', ', default: true }, { name: nas, type: DIRECTORY, path: mnt/nas }]'));
-    expect(await ensureStoreDirectories(spec, new Set(['nas']))).toEqual([join(folder, 'backups')]);
-    await expect(access(join(folder, 'mnt'))).rejects.toThrow('ENOENT');
-    expect(await ensureStoreDirectories(spec, new Set())).toEqual([join(folder, 'mnt/nas')]);
-  });
-
-  test('are told where they cannot be created', async () => {
-    const spec = await load(VALID.replace('./backups', 'deployment.yaml/backups'));
-    await expect(ensureStoreDirectories(spec, new Set())).rejects.toThrow(/store default: .*deployment.yaml\/backups could not be created/);
   });
 });

@@ -71,6 +71,8 @@ export const stores = pgTable('stores', {
   requiresPasscode: boolean().notNull(),
   /** False once it has left the deployment: takes no new backup, its backups stay restorable. */
   isDeclared: boolean().notNull(),
+  /** Its directory has been made once. One that is gone later may be a disk that is not mounted: it is not made again. */
+  isPrepared: boolean().notNull().default(false),
   status: text().$type<StoreStatus>().notNull(),
   /** Why it is not READY, in words. */
   statusDetail: text(),

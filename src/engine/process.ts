@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { Writable } from 'node:stream';
 import type { Readable } from 'node:stream';
+import { ioFault } from './faults.ts';
 
 /** How a child ended. */
 export interface Exit {
@@ -47,7 +48,7 @@ export function start(path: string, args: readonly string[], pipes: { stdin?: bo
   // A child that ends early breaks its input pipe; how it ended says more than EPIPE does.
   process.stdin?.on('error', () => undefined);
   const exit = new Promise<Exit>((resolve, reject) => {
-    process.on('error', reject);
+    process.on('error', (error) => reject(ioFault(error, `${path} could not be started`)));
     process.on('close', (code, signal) => resolve({ code, signal, stderr }));
   });
   exit.catch(() => undefined);

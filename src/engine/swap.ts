@@ -4,10 +4,10 @@
  *
  * In the work directory: `new`, what is to come; `old`, what was there; `old.partial`, an `old` not yet complete.
  */
-import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { exists, pathBelow, syncDirectory } from './disk.ts';
-import { isMissing } from './faults.ts';
+import { errnoOf, isMissing } from './faults.ts';
 import type { JournalEntry } from './journal.ts';
 
 export type OnStep = (step: string) => void | Promise<void>;
@@ -84,9 +84,26 @@ async function exchangeBack({ target, work }: JournalEntry, onStep: OnStep): Pro
 
 /** Renames, and has both directories on disk before the next step builds on it. */
 async function move(from: string, to: string): Promise<void> {
-  await rename(from, to);
+  await renameAnyway(from, to);
   await syncDirectory(dirname(to));
   if (dirname(from) !== dirname(to)) await syncDirectory(dirname(from));
+}
+
+/**
+ * Moving a directory to another one takes the right to write in it, which its owner may not have given himself. He
+ * has it for the moment of the rename; its mode is what it was after that.
+ */
+async function renameAnyway(from: string | Buffer, to: string | Buffer): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    const stat = errnoOf(error) === 'EACCES' ? await lstat(from) : null;
+    if (stat?.isDirectory() !== true || (stat.mode & 0o200) !== 0) throw error;
+    await chmod(from, (stat.mode & 0o7777) | 0o200);
+    const isMoved = await rename(from, to).then(() => true, () => false);
+    await chmod(isMoved ? to : from, stat.mode & 0o7777);
+    if (!isMoved) throw error;
+  }
 }
 
 /** Moves all entries of a directory, except the one that the work directory lies in. Names are bytes, not text. */
@@ -98,7 +115,7 @@ async function moveEntries(from: string, to: string, work: string, onStep: OnSte
     const source = Buffer.concat([Buffer.from(`${from}${sep}`), name]);
     if (await exists(destination)) await rename(destination, await strayName(work));
     // What its owner removes by himself meanwhile needs no moving.
-    await rename(source, destination).catch((error: unknown) => {
+    await renameAnyway(source, destination).catch((error: unknown) => {
       if (!isMissing(error)) throw error;
     });
     await onStep('entry moved');

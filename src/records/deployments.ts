@@ -77,7 +77,8 @@ export async function writeDeployment(db: Db, id: number, specs: DeploymentSpecs
       type: store.type, path: store.path, isDefault: store.default, requiresPasscode: store.requiresPasscode, isDeclared: true,
     };
     await db.insert(stores).values({ name: store.name, status: 'READY', ...values })
-      .onConflictDoUpdate({ target: stores.name, set: values });
+      // A store that has moved is a new place: its directory may be made there.
+      .onConflictDoUpdate({ target: stores.name, set: { ...values, isPrepared: sql`${stores.isPrepared} and ${stores.path} = excluded.path` } });
   }
   await db.update(stores).set({ isDeclared: false, isDefault: false })
     .where(notInArray(stores.name, deployed.stores.map((store) => store.name)));
@@ -151,6 +152,11 @@ export async function findStore(db: Db, name?: string | null): Promise<StoreRow 
 
 /** Every store, those that have left the deployment included. */
 export const allStores = (db: Db): Promise<StoreRow[]> => db.select().from(stores).orderBy(stores.id).prepare('stores').execute();
+
+/** Notes that the store's directory has been made. */
+export async function markStorePrepared(db: Db, id: number): Promise<void> {
+  await db.update(stores).set({ isPrepared: true }).where(eq(stores.id, id));
+}
 
 /** Notes what the worker found a store to be. */
 export async function setStoreStatus(db: Db, id: number, status: StoreRow['status'], statusDetail: string | null): Promise<void> {

@@ -3,9 +3,10 @@
  * system's own notifications make it quick, a clock makes it certain.
  */
 import { watch, type FSWatcher } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import * as engine from '../engine/index.ts';
 import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
-import { allStores, setStoreStatus } from '../records/deployments.ts';
+import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
 import { unfinishedJobIds } from '../records/jobs.ts';
 import type { StoreRow } from '../records/rows.ts';
 import { jobOfPartial, pathOf } from './backup-operation.ts';
@@ -58,6 +59,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
 
   async function lookAtAll(): Promise<void> {
     for (const store of await allStores(context.db)) {
+      if (!store.isPrepared) await prepare(context, store);
       const { status, detail } = await engine.checkStore(store.path);
       if (status !== store.status) context.log.warn({ store: store.name, status, detail }, 'backup store');
       await setStoreStatus(context.db, store.id, status, detail);
@@ -84,6 +86,20 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
       await round;
     },
   };
+}
+
+/**
+ * Makes the directory of a store that has never been used. A store whose directory is gone later is left alone: it
+ * may be a disk that is not mounted, and backups must not go onto the mount point beneath.
+ */
+async function prepare(context: WorkerContext, store: StoreRow): Promise<void> {
+  try {
+    // Owner and group alone: a store may hold backups that are not encrypted.
+    await mkdir(store.path, { recursive: true, mode: 0o750 });
+    await markStorePrepared(context.db, store.id);
+  } catch (error) {
+    context.log.error({ store: store.name, error }, 'the directory of a backup store could not be made; create it, or correct its path in the deployment file');
+  }
 }
 
 /** SUCCESS ⇄ MISSING, as the directories of a store's backups go and come back. */
