@@ -20,7 +20,8 @@ export interface KeyUse {
 export async function useKey(tx: Db, context: ServiceContext, mutation: string, input: { idempotencyKey?: string | null }): Promise<KeyUse> {
   const key = input.idempotencyKey;
   if (key == null) return { replay: null, reused: false, keep: async () => undefined };
-  const scope = { token: context.principal.tokenId, mutation, key };
+  // Kept as a digest, so that it may be of any length: an index has a limit.
+  const scope = { token: context.principal.tokenId, mutation, key: context.sealing.mac(key) };
   // A keyed digest: a passcode may be among the input.
   const inputMac = context.sealing.mac(canonical(input));
   const kept = await findKeptResult(tx, scope);

@@ -13,7 +13,7 @@ import type { BackupPlan, RestorePlan } from '../../src/engine/index.ts';
 import { directory, FACTS, file, leftovers, makeBackup, makeSite } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import type { ChildOrder } from '../support/engine-child.ts';
-import { describeTree, isRoot, makeOddTree, spoilOddTree } from '../support/tree.ts';
+import { describeTree, isRoot, makeOddTree, removeTree, spoilOddTree } from '../support/tree.ts';
 
 const canMount = isRoot && spawnSync('unshare', ['--mount', 'true']).status === 0;
 const CHILD = new URL('../support/engine-child.ts', import.meta.url).pathname;
@@ -104,11 +104,11 @@ async function makeScene(mounted: string | null): Promise<Scene> {
           execFileSync('find', [path, '-mindepth', '1', '-delete']);
           execFileSync('cp', ['-a', '--', `${copies[index] ?? ''}/.`, path]);
         } else {
-          execFileSync('rm', ['-rf', '--', path]);
+          removeTree(path);
           execFileSync('cp', ['-a', '--', copies[index] ?? '', path]);
         }
       }
-      execFileSync('rm', ['-rf', '--', absent]);
+      removeTree(absent);
     },
     state: () => {
       const now = paths.map((path) => (fs.existsSync(path) ? describeTree(path) : null));

@@ -9,14 +9,12 @@ import { afterEach } from 'vitest';
 import type { SourceSpec } from '../../src/domain/deployment.ts';
 import type { ArchiveSpec, BackupKey, BackupPlan, BackupResult, BackupRun, ManifestFacts, Progress, RestorePlan, RestoreRun } from '../../src/engine/index.ts';
 import { backup, restore } from '../../src/engine/index.ts';
+import { removeTree } from './tree.ts';
 
 const places: string[] = [];
 
 afterEach(() => {
-  for (const place of places.splice(0)) {
-    spawnSync('chmod', ['-R', 'u+rwX', '--', place]);
-    spawnSync('rm', ['-rf', '--one-file-system', '--', place]);
-  }
+  for (const place of places.splice(0)) removeTree(place);
 });
 
 /** A directory of the test's own, removed after it. */

@@ -1,7 +1,7 @@
 /**
  * Trees of files: one with everything that a file system can hold, and an exact description of any.
  */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
@@ -106,7 +106,7 @@ export function makeOddTree(root: string): void {
     execFileSync('mknod', [at('device'), 'c', '1', '3']);
   }
   fs.chmodSync(at('setuid'), 0o4755);
-  fs.chmodSync(at('empty'), 0o000);
+  fs.chmodSync(at('empty'), isRoot ? 0o000 : 0o400);
   fs.chmodSync(at('sticky'), 0o1777);
   const touch = (time: string, ...names: string[]): void =>
     void execFileSync('touch', ['-h', '-d', time, '--', ...names.map((name) => at(name))]);
@@ -115,7 +115,8 @@ export function makeOddTree(root: string): void {
   touch('2200-01-01T00:00:00.000000001Z', 'large');
   touch('@1234567890.987654321', 'sub', 'closed', '.');
   fs.chmodSync(at('closed'), 0o555);
-  fs.chmodSync(root, 0o2751);
+  // Its owner may not write in it: all the same, the restore has to move it.
+  fs.chmodSync(root, 0o2551);
 }
 
 /** Changes what `makeOddTree` made in every way: altered, removed, added, other kinds, other modes. */
@@ -133,4 +134,10 @@ export function spoilOddTree(root: string): void {
   fs.writeFileSync(Buffer.concat([Buffer.from(`${root}/`), Buffer.from([0xfe])]), 'added, no UTF-8');
   fs.chmodSync(at('sticky'), 0o700);
   fs.utimesSync(at('empty directory'), 1, 1);
+}
+
+/** Removes a tree whatever its modes. */
+export function removeTree(path: string): void {
+  spawnSync('chmod', ['-R', 'u+rwX', '--', path], { stdio: 'ignore' });
+  execFileSync('rm', ['-rf', '--one-file-system', '--', path]);
 }
