@@ -1,34 +1,40 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { graphql } from './gql/index.ts';
 import { startGateway, until, type TestGateway } from './support/gateway.ts';
 
 let gateway: TestGateway;
 beforeAll(async () => { gateway = await startGateway(); });
 afterAll(() => gateway?.stop());
 
-const CREATE = `mutation ($input: CreateBackupInput!) { createBackup(input: $input) {
-  ... on CreateBackupPayload { backup { id status } job { id } } ... on RuleViolations { violations { rule } } } }`;
-const BACKUP = `query ($id: ID!) { backup(id: $id) { status sizeOnDisk contentFilePath groups isValid job { status error } } }`;
+const Watch = graphql(`subscription Watch { backupStatusChanged { backupName from to } }`);
+const Create = graphql(`mutation Create($input: CreateBackupInput!) { createBackup(input: $input) {
+  __typename ... on CreateBackupPayload { backup { id } } ... on RuleViolations { violations { rule } } } }`);
+const BackupById = graphql(`query BackupById($id: ID!) { backup(id: $id) { status sizeOnDisk contentFilePath isValid job { status error } } }`);
+const CreateRestore = graphql(`mutation CreateRestore($input: CreateRestoreInput!) { createRestore(input: $input) {
+  __typename ... on CreateRestorePayload { restore { id } } ... on RuleViolations { violations { rule } } } }`);
+const StartRestore = graphql(`mutation StartRestore($id: ID!) { updateRestore(input: { id: $id, status: REQUESTING }) { __typename } }`);
+const RestoreById = graphql(`query RestoreById($id: ID!) { restore(id: $id) { status job { error } } }`);
 
 test('a newcomer backs up real files, watches it live, changes a file, restores, and has the old content back', async () => {
-  const changes: string[] = [];
+  const changes: (string | null | undefined)[] = [];
   const watching = (async () => {
-    for await (const event of gateway.socket().iterate({ query: 'subscription { backupStatusChanged { backupName from to } }' })) {
-      const change = (event.data as any).backupStatusChanged;
-      changes.push(change.to);
-      if (change.to === 'SUCCESS' || change.to === 'FAILED') return;
+    for await (const { backupStatusChanged: { to } } of gateway.watch(Watch)) {
+      changes.push(to);
+      if (to === 'SUCCESS' || to === 'FAILED') return;
     }
   })();
   await until('somebody watches', () => gateway.query('{ feedCursor }').then(() => true));
-  const created = await gateway.query(CREATE, { input: { name: 'first', configurationId: 1, type: 'CONFIG' } });
-  const { id } = created.data.createBackup.backup;
+  const { data: { createBackup } } = await gateway.query(Create, { input: { name: 'first', configurationId: '1', type: 'CONFIG' } });
+  if (createBackup.__typename !== 'CreateBackupPayload') throw new Error(JSON.stringify(createBackup));
+  const { id } = createBackup.backup;
   await watching;
   expect(changes).toEqual(['INITIALIZING', 'IN_PROGRESS', 'SUCCESS']);
 
-  const { data: { backup } } = await gateway.query(BACKUP, { id });
+  const { data: { backup } } = await gateway.query(BackupById, { id });
   expect(backup).toMatchObject({ status: 'SUCCESS', isValid: true, job: { status: 'COMPLETED', error: null } });
-  const files = await readdir(backup.contentFilePath);
+  const files = await readdir(backup?.contentFilePath ?? '');
   expect(files).toContain('manifest.json');
   expect(files).toContain('CUSTOM_RULES_CONFIG.tar.zst');
 
@@ -40,14 +46,13 @@ test('a newcomer backs up real files, watches it live, changes a file, restores,
   await mkdir(users, { recursive: true });
   await writeFile(join(users, 'untouched.txt'), 'of another group');
 
-  const restore = await gateway.query(`mutation ($id: ID!) { createRestore(input: { backupId: $id, groups: [CUSTOM_RULES_CONFIG] }) {
-    ... on CreateRestorePayload { restore { id } } } }`, { id });
-  const restoreId = restore.data.createRestore.restore.id;
-  await gateway.query('mutation ($id: ID!) { updateRestore(input: { id: $id, status: REQUESTING }) { __typename } }', { id: restoreId });
+  const { data: { createRestore } } = await gateway.query(CreateRestore, { input: { backupId: id, groups: ['CUSTOM_RULES_CONFIG'] } });
+  if (createRestore.__typename !== 'CreateRestorePayload') throw new Error(JSON.stringify(createRestore));
+  await gateway.query(StartRestore, { id: createRestore.restore.id });
   await until('the restore has ended', async () => {
-    const { data } = await gateway.query('query ($id: ID!) { restore(id: $id) { status job { error } } }', { id: restoreId });
-    expect(data.restore).not.toMatchObject({ status: 'FAILED' });
-    return data.restore.status === 'SUCCESS';
+    const { data: { restore } } = await gateway.query(RestoreById, { id: createRestore.restore.id });
+    expect(restore).not.toMatchObject({ status: 'FAILED' });
+    return restore?.status === 'SUCCESS';
   });
   expect(await readFile(join(rules, 'custom-rules.xml'))).toEqual(before);
   expect((await readdir(rules)).toSorted()).toEqual(['blocklist.current', 'building-blocks.json', 'custom-rules.xml', 'reference-sets', 'respond.sh']);

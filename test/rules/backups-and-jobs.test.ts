@@ -84,9 +84,9 @@ test('a backup that is being restored cannot be deleted, until the restore has e
   const { restore } = await done(gateway, 'createRestore', { backupId: id, groups: ['USERS_CONFIG'] });
   await site.hold('--extract');
   const { job } = await done(gateway, 'updateRestore', { id: restore.id, status: 'REQUESTING' });
-  await witness.expectBroken(gateway, 'deleteBackup', { id }, [2010, 'BACKUP_IN_USE']);
+  await witness.expectBroken(gateway, 'deleteBackup', { id }, [2010, 'BACKUP_IN_USE', 'id']);
   await reached(gateway, 'restore', restore.id, 'IN_PROGRESS');
-  await witness.expectBroken(gateway, 'deleteBackup', { id }, [2010, 'BACKUP_IN_USE']);
+  await witness.expectBroken(gateway, 'deleteBackup', { id }, [2010, 'BACKUP_IN_USE', 'id']);
   await site.release();
   await reached(gateway, 'restore', restore.id, 'SUCCESS');
   await witness.expectBroken(gateway, 'cancelJob', { id: job.id }, [2009, 'JOB_NOT_CANCELLABLE', 'id']);
