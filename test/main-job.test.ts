@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { WatchSubscription } from './gql/graphql.ts';
 import { graphql } from './gql/index.ts';
 import { startGateway, until, type TestGateway } from './support/gateway.ts';
 
@@ -20,7 +21,8 @@ const RestoreById = graphql(`query RestoreById($id: ID!) { restore(id: $id) { st
 test('a newcomer backs up real files, watches it live, changes a file, restores, and has the old content back', async () => {
   const changes: (string | null | undefined)[] = [];
   const watching = (async () => {
-    for await (const { backupStatusChanged: { to } } of gateway.watch(Watch)) {
+    for await (const { data } of gateway.socket().iterate<WatchSubscription>({ query: Watch.toString() })) {
+      const to = data?.backupStatusChanged.to;
       changes.push(to);
       if (to === 'SUCCESS' || to === 'FAILED') return;
     }

@@ -158,9 +158,9 @@ describe('over HTTP', () => {
   test('what is no GraphQL request is answered as a fault of the request', async () => {
     for (const bad of ['', '{', '[]', '"text"', 'null', '{}', '{"query":7}', '{"query":"{ feedCursor }","variables":"text"}', '{"query":"{ feedCursor }","variables":[1]}']) {
       const reply = await post(bad);
-      expect(reply.status, bad).toBeGreaterThanOrEqual(400);
-      expect(reply.status, bad).toBeLessThan(500);
-      expect(reply.json?.errors, bad).toBeDefined();
+      // 200 as well: what is well-formed JSON is so answered to a client that accepts application/json.
+      expect([bad, reply.status]).toEqual([bad, expect.toSatisfy((status) => status === 200 || (status >= 400 && status < 500))]);
+      expect(reply.json?.errors, bad).toHaveLength(1);
     }
   });
 
@@ -278,7 +278,7 @@ describe('what is no good HTTP', () => {
 
   test.for(['//', '///graphql', 'http://[', '/graphql?%', '\\\\'])('the target %s harms neither a request nor an upgrade', async (target) => {
     const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n';
-    expect(await exchange(`GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)).toMatch(/^HTTP\/1\.1 (400|401|404)/);
+    expect(await exchange(`GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`)).toMatch(/^HTTP\/1\.1 4\d\d/);
     expect(await exchange(`GET ${target} HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n`)).toMatch(/^HTTP\/1\.1 (400|404|101)/);
     expect((await send('/healthz')).status).toBe(200);
   });
@@ -344,7 +344,7 @@ describe('SIGTERM', () => {
     const db = await openGatewayDatabase(child.dataDir);
     left.push(() => db.close());
     // A request that waits for a lock is running when the signal comes, and has its answer afterwards.
-    const lock = await db.sql.reserve();
+    const lock = db.session();
     await lock`begin`;
     await lock`lock table stores in access exclusive mode`;
     const running = child.query('{ backupStores { nodes { name } } }');
@@ -354,7 +354,6 @@ describe('SIGTERM', () => {
     child.process.kill('SIGTERM');
     expect(await socket.closed).toBe(1012);
     await lock`rollback`;
-    lock.release();
     expect((await running).data.backupStores.nodes.length).toBeGreaterThan(0);
     const [pid] = await db.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
     await db.close();

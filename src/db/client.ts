@@ -27,9 +27,9 @@ export interface Database {
 const SESSION = { TimeZone: 'UTC', application_name: 'backup-gateway' };
 
 /** A postgres.js client with the project's settings. */
-export function postgresClient(connection: Connection, options: { max: number }): postgres.Sql {
+export function postgresClient(connection: Connection, options: { max: number; onclose?: () => void }): postgres.Sql {
   const common = {
-    max: options.max,
+    ...options,
     // A database that is away must be told as such, and soon: a request waits for its answer.
     connect_timeout: 5,
     backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 2),

@@ -20,6 +20,8 @@ const HEARTBEAT = 'backup_gateway_heartbeat';
 /** How often the connection must prove that notifications still come through, in milliseconds. */
 const HEARTBEAT_INTERVAL = 5_000;
 const HEARTBEAT_PATIENCE = 5_000;
+/** How soon a database that is away is tried again, in milliseconds. */
+const RETRY = 500;
 
 export interface Listener {
   /** Calls back for each notification, and with null after each (re)connect. Answers how to stop. */
@@ -36,7 +38,10 @@ export async function startListener(connection: Connection): Promise<Listener> {
   };
   const stopping = new AbortController();
   let isListening = false;
-  let client: postgres.Sql = postgresClient(connection, { max: 1 });
+  /** Resolved when the connection that sends the heartbeats is gone: the one that listens may be gone with it. */
+  let lost = Promise.withResolvers<void>();
+  const connect = () => postgresClient(connection, { max: 1, onclose: () => lost.resolve() });
+  let client: postgres.Sql = connect();
   const tell = (channel: Channel, payload: string | null) => {
     for (const handler of handlers[channel]) handler(payload);
   };
@@ -45,32 +50,39 @@ export async function startListener(connection: Connection): Promise<Listener> {
   const listen = async () => {
     await client.listen(HEARTBEAT, () => heartbeatHeard());
     for (const channel of Object.keys(CHANNELS) as Channel[]) {
-      // postgres.js listens again by itself after a lost connection, and then calls the third argument.
+      // postgres.js listens again by itself after a lost connection, and then calls the third argument; but it tries
+      // only once, so that the heartbeat must see whether it could.
       await client.listen(CHANNELS[channel], (payload) => tell(channel, payload), () => tell(channel, null));
     }
     isListening = true;
   };
 
-  const proveAlive = async () => {
+  const proveAlive = async (): Promise<boolean> => {
     const heard = new Promise<true>((resolve) => { heartbeatHeard = () => resolve(true); });
-    const patience = AbortSignal.any([stopping.signal, AbortSignal.timeout(HEARTBEAT_PATIENCE)]);
-    const silence = sleep(HEARTBEAT_PATIENCE, false, { signal: patience }).catch(() => false);
-    await client.notify(HEARTBEAT, '');
-    return Promise.race([heard, silence]);
+    // On a half-open connection the notification itself is never answered.
+    const answered = client.notify(HEARTBEAT, '').then(() => heard).catch(() => false);
+    const patience = new AbortController();
+    const silence = sleep(HEARTBEAT_PATIENCE, false, { signal: AbortSignal.any([patience.signal, stopping.signal]) }).catch(() => false);
+    const alive = await Promise.race([answered, silence]);
+    patience.abort();
+    return alive;
   };
 
   const watch = async () => {
     while (!stopping.signal.aborted) {
-      await sleep(HEARTBEAT_INTERVAL, undefined, { signal: stopping.signal }).catch(() => undefined);
+      lost = Promise.withResolvers();
+      isListening = await proveAlive();
       if (stopping.signal.aborted) return;
-      const alive = await proveAlive().catch(() => false);
-      if (stopping.signal.aborted) return;
-      if (alive) { isListening = true; continue; }
-      // Half-open, or the server is away: a new client, since the old one may wait for ever.
-      isListening = false;
-      void client.end({ timeout: 0 }).catch(() => undefined);
-      client = postgresClient(connection, { max: 1 });
-      await listen().catch(() => undefined);
+      const pause = new AbortController();
+      const paused = sleep(isListening ? HEARTBEAT_INTERVAL : RETRY, undefined, { signal: AbortSignal.any([pause.signal, stopping.signal]) }).catch(() => undefined);
+      if (isListening) await Promise.race([paused, lost.promise]);
+      else {
+        // Half-open, or the server is away: a new client, since the old one may wait for ever.
+        void client.end({ timeout: 0 }).catch(() => undefined);
+        client = connect();
+        await listen().catch(() => paused);
+      }
+      pause.abort();
     }
   };
 

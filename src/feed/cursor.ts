@@ -19,15 +19,18 @@ export function writeFeedCursor(feedId: string, position: number): string {
   return Buffer.from(`feed/${mark(feedId)}/${position}`).toString('base64url');
 }
 
+/** What is wanted after a position is no longer kept whole. */
+export const cursorExpired = (): CursorError =>
+  new CursorError('CURSOR_EXPIRED', 'The cursor is older than what the feed still keeps.', 'Read the list again, and subscribe after its feedCursor.');
+
 /** @throws CursorError */
 export function readFeedCursor(state: FeedState, cursor: string): number {
   const [, feed, digits] = FORM.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
   const position = Number(digits);
-  if (feed !== mark(state.id) || position > state.end) {
+  // Decoding passes over characters that are not of its alphabet: only what was written here is taken.
+  if (feed !== mark(state.id) || position > state.end || cursor !== writeFeedCursor(state.id, position)) {
     throw new CursorError('CURSOR_INVALID', 'The cursor is not one of this feed.', 'Use a cursor exactly as this gateway answered it; where the database was replaced, read the list again and subscribe after its feedCursor.');
   }
-  if (position < state.floor) {
-    throw new CursorError('CURSOR_EXPIRED', 'The cursor is older than what the feed still keeps.', 'Read the list again, and subscribe after its feedCursor.');
-  }
+  if (position < state.floor) throw cursorExpired();
   return position;
 }

@@ -37,14 +37,17 @@ export function startProgressFeed(db: Db, listener: Listener): ProgressFeed {
     try {
       while (!signal.aborted) {
         woken = Promise.withResolvers<void>();
-        const job = await findJob(db, jobId);
+        // null: the database is away, and is tried again by the backstop.
+        const job = await findJob(db, jobId).catch(() => null);
         if (job === undefined) return;
-        const state = JSON.stringify([job.status, job.bytesDone, job.bytesTotal, job.filesDone, job.filesTotal, job.messages]);
-        if (state !== seen) {
-          seen = state;
-          yield;
+        if (job !== null) {
+          const state = JSON.stringify([job.status, job.bytesDone, job.bytesTotal, job.filesDone, job.filesTotal, job.messages]);
+          if (state !== seen) {
+            seen = state;
+            yield;
+          }
+          if (isLastStatus('JOB', job.status)) return;
         }
-        if (isLastStatus('JOB', job.status)) return;
         const backstop = setTimeout(onWake, BACKSTOP);
         await woken.promise;
         clearTimeout(backstop);

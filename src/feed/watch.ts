@@ -5,9 +5,9 @@ import { GatewayError } from '../domain/errors.ts';
 import { isLastStatus, type RecordKind } from '../domain/lifecycle.ts';
 import type { Db } from '../db/client.ts';
 import type { TransitionRow } from '../records/rows.ts';
-import { feedState, lastTransition, presentStatus, transitionsAfter, type TransitionFilter } from '../records/transitions.ts';
+import { feedState, lastTransition, presentStatus, type TransitionFilter } from '../records/transitions.ts';
 import { readFeedCursor } from './cursor.ts';
-import type { Feed } from './feed.ts';
+import { replay, type Feed } from './feed.ts';
 
 /** The subscribed record does not exist. */
 export class RecordNotFoundError extends GatewayError {
@@ -37,7 +37,7 @@ export async function watchChanges(db: Db, feed: Feed, watch: Watch): Promise<As
   const status = present.status ?? null;
   const start = after === null ? present.end : readFeedCursor(await feedState(db), after);
   if (status === null && (after === null || await lastTransition(db, kind, recordId) === undefined)) throw new RecordNotFoundError();
-  const rest = () => (isLastStatus(kind, status) ? pastChanges(db, filter, start, present.end) : untilLast(feed, filter, start, signal));
+  const rest = () => (isLastStatus(kind, status) ? replay(db, filter, start, present.end, signal) : untilLast(feed, filter, start, signal));
   if (after !== null) return rest();
   return startingWith({
     position: present.end, kind, recordId, label: present.label, fromStatus: status, toStatus: status, at: present.at,
@@ -47,19 +47,6 @@ export async function watchChanges(db: Db, feed: Feed, watch: Watch): Promise<As
 async function* startingWith(first: TransitionRow, rest: () => AsyncGenerator<TransitionRow, void>): AsyncGenerator<TransitionRow, void> {
   yield first;
   yield* rest();
-}
-
-/** How many rows are read at a time. */
-const BATCH = 500;
-
-/** All that the feed still has of a record that can change no more. */
-async function* pastChanges(db: Db, filter: TransitionFilter, after: number, until: number): AsyncGenerator<TransitionRow, void> {
-  for (let last = after; ;) {
-    const rows = await transitionsAfter(db, last, { filter, until, limit: BATCH });
-    yield* rows;
-    if (rows.length < BATCH) return;
-    last = rows.at(-1)?.position ?? until;
-  }
 }
 
 /** The changes of one record, up to the one that nothing can follow. */

@@ -2,7 +2,7 @@
  * Relay connections: their types, arguments, and how little of them is read when little is asked.
  */
 import type { ObjectRef } from '@pothos/core';
-import type { Page, PageArguments } from '../records/page.ts';
+import { pageSize, type Page, type PageArguments } from '../records/page.ts';
 import { builder, type Types } from './builder.ts';
 
 /** A list of which each part is read only when it is asked for. */
@@ -16,6 +16,14 @@ export function connection<Row>(page: () => Promise<Page<Row>>, count: () => Pro
   let pageRead: Promise<Page<Row>> | undefined;
   let countRead: Promise<number> | undefined;
   return { page: () => (pageRead ??= page()), count: () => (countRead ??= count()) };
+}
+
+/** The connection of a counted list. @throws PageError for a size that makes no sense, also where only the count is asked for. */
+export function connectionOf<Row>(
+  { first, after, last, before }: PageArguments, page: (args: PageArguments) => Promise<Page<Row>>, count: () => Promise<number>,
+): Connection<Row> {
+  pageSize({ first, last });
+  return connection(() => page({ first, after, last, before }), count);
 }
 
 const PageInfo = builder.objectRef<Page<unknown>>('PageInfo').implement({
@@ -59,6 +67,3 @@ export const pageArguments = (arg: ArgumentBuilder) => ({
   last: arg.int({ description: 'How many from the end, 0 to 100.' }),
   before: arg.string({ description: 'Only what stands before this cursor.' }),
 });
-
-/** The page arguments among others. */
-export const pageOf = ({ first, after, last, before }: PageArguments): PageArguments => ({ first, after, last, before });

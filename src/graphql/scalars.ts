@@ -17,8 +17,8 @@ const INSTANT = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\
 
 function parseDateTime(value: unknown): Date {
   const date = typeof value === 'string' && INSTANT.test(value) ? new Date(value) : new Date(Number.NaN);
-  // JavaScript takes 30 February for 2 March.
-  const isReal = !Number.isNaN(date.getTime()) && isCalendarDay(value as string);
+  // JavaScript takes 30 February for 2 March; and an offset can lead out of the years of four digits.
+  const isReal = date.getUTCFullYear() >= 1 && date.getUTCFullYear() <= 9999 && isCalendarDay(value as string);
   return isReal ? date : refuse('A DateTime is an ISO 8601 instant with an offset, such as "2026-11-21T06:00:00.000Z".');
 }
 

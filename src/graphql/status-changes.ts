@@ -6,17 +6,21 @@ import { watchChanges } from '../feed/watch.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 import type { Page, PageArguments } from '../records/page.ts';
 import type { TransitionRow } from '../records/rows.ts';
-import { feedState, transitionPages, type PositionArguments, type TransitionPage } from '../records/transitions.ts';
+import { feedState, transitionPages, type FeedState, type PositionArguments, type TransitionPage } from '../records/transitions.ts';
 import { connection, type Connection } from './connections.ts';
 import type { RequestContext } from './context.ts';
 
 export const cursorOf = ({ position }: TransitionRow, context: RequestContext): string => writeFeedCursor(context.feedId, position);
 
-async function positionsOf(context: RequestContext, { first, last, after, before }: PageArguments): Promise<PositionArguments> {
-  const state = after == null && before == null ? null : await context.loaders.batch('feed', 'state', async (keys: readonly number[]) => {
+/** The feed's state, the same for the whole request; read before it begins where it asks for feedCursor (`yoga.ts`). */
+export const feedStateOf = (context: RequestContext): Promise<FeedState> =>
+  context.loaders.batch('feed', 'state', async (keys: readonly number[]) => {
     const read = await feedState(context.db);
     return keys.map(() => read);
   }).load(0);
+
+async function positionsOf(context: RequestContext, { first, last, after, before }: PageArguments): Promise<PositionArguments> {
+  const state = after == null && before == null ? null : await feedStateOf(context);
   const position = (cursor: string | null | undefined) => (cursor == null || state === null ? null : readFeedCursor(state, cursor));
   return { first, last, after: position(after), before: position(before) };
 }

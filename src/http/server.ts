@@ -3,6 +3,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { GatewayError } from '../domain/errors.ts';
@@ -10,12 +11,15 @@ import type { GatewayServices } from '../graphql/context.ts';
 import { tokenOfHeaders, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
 import { graphiqlHeaders, graphiqlPage } from './graphiql.ts';
 import { serveSocket } from './socket.ts';
+import { targetOf } from './target.ts';
 import { createGatewayYoga } from './yoga.ts';
 
 /** No request is longer than this, in bytes. */
 const LARGEST_REQUEST = 1024 * 1024;
 /** How long requests under way may take once the server stops, in milliseconds. */
 const GRACE = 5_000;
+/** How often connections that have become idle are looked for meanwhile, in milliseconds. */
+const IDLE_CHECK = 50;
 
 export interface GatewayServer {
   readonly port: number;
@@ -33,6 +37,8 @@ export interface ServerOptions {
 /** Starts to serve. @throws GatewayError where the address can't be had. */
 export async function startServer(services: GatewayServices, options: ServerOptions): Promise<GatewayServer> {
   const yoga = createGatewayYoga(services);
+  /** Answers that may go on for ever: Server-Sent Events. */
+  const eventStreams = new Set<ServerResponse>();
   const server = createServer((request, response) => {
     void answer(request, response).catch((error: unknown) => {
       services.log.error({ error }, 'a request failed');
@@ -42,7 +48,9 @@ export async function startServer(services: GatewayServices, options: ServerOpti
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://gateway');
+    const target = targetOf(request);
+    if (target === null) return sendJson(response, 400, { message: 'The request target or the Host header is no address.' });
+    const { pathname, searchParams } = target;
     if (pathname === '/healthz') return sendJson(response, 200, { status: 'alive' });
     if (pathname === '/readyz') {
       const reason = await options.unready();
@@ -53,12 +61,21 @@ export async function startServer(services: GatewayServices, options: ServerOpti
     if (request.method === 'GET' && !searchParams.has('query') && request.headers.accept?.includes('text/html') === true) {
       return sendGraphiql(request, response);
     }
-    if (Number(request.headers['content-length'] ?? 0) > LARGEST_REQUEST) {
-      return sendGraphqlError(response, 413, `The request is longer than ${LARGEST_REQUEST} bytes.`, 'REQUEST_TOO_LARGE');
-    }
+    if (Number(request.headers['content-length'] ?? 0) > LARGEST_REQUEST) return refuseLength(request, response);
     // A preflight carries no token; what it allows still needs one.
     const principal = request.method === 'OPTIONS' ? { name: '', tokenId: '' } : options.authenticate(tokenOfHeaders(request.headers));
-    if (principal === null) return sendGraphqlError(response, 401, UNAUTHENTICATED.message, UNAUTHENTICATED.code);
+    if (principal === null) return sendGraphqlError(request, response, 401, UNAUTHENTICATED.message, UNAUTHENTICATED.code);
+    if (request.headers['transfer-encoding'] !== undefined) {
+      const body = await readBody(request);
+      if (body === null) return refuseLength(request, response);
+      // Where Yoga looks for what has been read already.
+      Object.assign(request, { body: Readable.from(body) });
+    }
+    if (request.headers.accept?.includes('text/event-stream') === true) {
+      eventStreams.add(response);
+      response.once('close', () => eventStreams.delete(response));
+    }
+    request.url = pathname + target.search;
     await yoga.handle(request, response, { principal });
   }
 
@@ -69,9 +86,12 @@ export async function startServer(services: GatewayServices, options: ServerOpti
     async close() {
       const closed = new Promise<void>((resolve) => { server.close(() => resolve()); });
       await socket.close();
-      server.closeIdleConnections();
+      for (const response of eventStreams) if (response.headersSent) response.destroy();
+      // A connection that is kept alive becomes idle when its request has been answered.
+      const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK);
       const grace = setTimeout(() => server.closeAllConnections(), GRACE);
       await closed;
+      clearInterval(idle);
       clearTimeout(grace);
       await yoga.dispose();
     },
@@ -88,12 +108,36 @@ function listen(server: Server, { host, port }: ServerOptions): Promise<void> {
   });
 }
 
+/** The body of a request that does not say beforehand how long it is; null: too long. */
+async function readBody(request: IncomingMessage): Promise<Buffer[] | null> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  // Destroyed, it could not be answered any more.
+  for await (const piece of request.iterator({ destroyOnReturn: false })) {
+    length += (piece as Buffer).length;
+    if (length > LARGEST_REQUEST) return null;
+    pieces.push(piece as Buffer);
+  }
+  return pieces;
+}
+
 function sendJson(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' }).end(`${JSON.stringify(body)}\n`);
 }
 
-const sendGraphqlError = (response: ServerResponse, status: number, message: string, code: string): void =>
+function sendGraphqlError({ headers: { origin } }: IncomingMessage, response: ServerResponse, status: number, message: string, code: string): void {
+  // As Yoga has it for all other answers: a page of another origin may read why it was refused.
+  if (origin !== undefined) {
+    response.setHeader('access-control-allow-origin', origin).setHeader('access-control-allow-credentials', 'true').setHeader('vary', 'Origin');
+  }
   sendJson(response, status, { errors: [{ message, extensions: { code } }] });
+}
+
+function refuseLength(request: IncomingMessage, response: ServerResponse): void {
+  // What is still to come of it is not worth reading.
+  response.setHeader('connection', 'close');
+  sendGraphqlError(request, response, 413, `The request is longer than ${LARGEST_REQUEST} bytes.`, 'REQUEST_TOO_LARGE');
+}
 
 let compressedPage: Promise<Buffer> | undefined;
 

@@ -6,6 +6,7 @@ import { GraphQLError, type DocumentNode, type ExecutionArgs } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer } from 'ws';
 import { tokenOfParams, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
+import { targetOf } from './target.ts';
 import type { GatewayYoga } from './yoga.ts';
 
 /** Service restart: clients try again, and resume with their last cursor. */
@@ -14,6 +15,8 @@ const CLOSE_RESTART = 1012;
 const LARGEST_MESSAGE = 1024 * 1024;
 /** A socket that answers no ping for this long is gone, in milliseconds. */
 const KEEP_ALIVE = 12_000;
+/** How long a socket may take to answer its close, in milliseconds; ws would wait for half a minute. */
+const CLOSE_PATIENCE = 1_000;
 
 type EnvelopedArgs = ExecutionArgs & { rootValue: { execute: typeof import('graphql').execute; subscribe: typeof import('graphql').subscribe } };
 
@@ -23,7 +26,9 @@ export interface Socket { close(): Promise<void> }
 export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate): Socket {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE });
   server.on('upgrade', (request: IncomingMessage, socket, head) => {
-    if (new URL(request.url ?? '/', 'http://gateway').pathname !== '/graphql') {
+    // Node leaves the socket to us, errors included: without a listener one that is reset would end the process.
+    socket.on('error', () => socket.destroy());
+    if (targetOf(request)?.pathname !== '/graphql') {
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
       return;
     }
@@ -57,9 +62,9 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
   return {
     async close() {
       for (const client of sockets.clients) client.close(CLOSE_RESTART, 'Service restart');
+      const patience = setTimeout(() => sockets.clients.forEach((client) => client.terminate()), CLOSE_PATIENCE);
       await protocol.dispose();
-      sockets.close();
-      for (const client of sockets.clients) client.terminate();
+      clearTimeout(patience);
     },
   };
 }

@@ -1,11 +1,12 @@
 /**
  * Executes GraphQL for both transports: what is a plugin here guards HTTP and the socket alike.
  */
-import { GraphQLError } from 'graphql';
+import { GraphQLError, visit, type DocumentNode } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import { requestContext, type GatewayServices, type Principal, type RequestContext } from '../graphql/context.ts';
 import { maskError } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
+import { feedStateOf } from '../graphql/status-changes.ts';
 
 /** What a transport hands over with each request. */
 export interface TransportContext { principal: Principal }
@@ -24,10 +25,27 @@ const refuseNul: Plugin = {
   },
 };
 
+/**
+ * A list and feedCursor that are asked for together are read by two statements. The cursor's comes first, and the
+ * list's only then: a change between the two is replayed, where otherwise it would be in neither.
+ */
+const readFeedCursorFirst: Plugin<RequestContext> = {
+  async onExecute({ args: { document, contextValue } }) {
+    if (/\bfeedCursor\b/.test((document as DocumentNode).loc?.source.body ?? '')) await feedStateOf(contextValue);
+  },
+};
+
 const nulError = () => new GraphQLError('A text holds the character NUL, which cannot be kept. Leave it out.', { extensions: { code: 'BAD_USER_INPUT' } });
 
-function carriesNul({ document, variableValues }: { document: { loc?: { source: { body: string } } }; variableValues?: unknown }): boolean {
-  return hasNul(variableValues) || /\\u(0000|\{0+\})/.test(document.loc?.source.body ?? '');
+function carriesNul({ document, variableValues }: { document: DocumentNode; variableValues?: unknown }): boolean {
+  return hasNul(variableValues) || (/\\u(0000|\{0+\})/.test(document.loc?.source.body ?? '') && hasNulLiteral(document));
+}
+
+/** Whether what looks like an escape is one: it could follow a backslash, or stand in a block string. */
+function hasNulLiteral(document: DocumentNode): boolean {
+  let found = false;
+  visit(document, { StringValue: ({ value }) => { found ||= hasNul(value); } });
+  return found;
 }
 
 export function createGatewayYoga(services: GatewayServices): GatewayYoga {
@@ -36,7 +54,7 @@ export function createGatewayYoga(services: GatewayServices): GatewayYoga {
     schema,
     graphqlEndpoint: '/graphql',
     context: ({ principal }) => requestContext(services, principal),
-    plugins: [refuseNul],
+    plugins: [refuseNul, readFeedCursorFirst],
     maskedErrors: {
       errorMessage: 'Something went wrong in the gateway; its log says more.',
       maskError,

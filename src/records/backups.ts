@@ -3,7 +3,7 @@
  */
 import { and, eq, gte, ilike, inArray, lt, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
-import { backups, hosts } from '../db/schema.ts';
+import { backups, hosts, restores } from '../db/schema.ts';
 import { RUNNING_BACKUP_STATUSES, type BackupStatus, type BackupType, type ValidityProblem } from '../domain/vocabulary.ts';
 import { DEFAULT_DEPLOYMENT, type RecordRef } from './ids.ts';
 import { countRows, readPage, type Page, type PageArguments, type SortKey } from './page.ts';
@@ -134,6 +134,8 @@ export async function setFileProblems(db: Db, id: number, fileProblems: Validity
 
 /** Takes away the record of a backup whose files are gone. */
 export async function removeBackupRecord(db: Db, id: number): Promise<void> {
+  // Restores before jobs, as all transactions lock them; the foreign keys alone would go the other way round.
+  await db.update(restores).set({ backupId: null }).where(eq(restores.backupId, id));
   await db.delete(backups).where(and(eq(backups.id, id), eq(backups.status, 'DELETING')));
 }
 

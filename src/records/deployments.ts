@@ -76,9 +76,16 @@ export async function writeDeployment(db: Db, id: number, specs: DeploymentSpecs
     const values = {
       type: store.type, path: store.path, isDefault: store.default, requiresPasscode: store.requiresPasscode, isDeclared: true,
     };
-    await db.insert(stores).values({ name: store.name, status: 'READY', ...values })
+    // Until a worker has made its directory and looked at it, nothing can be written there.
+    const unseen = { status: 'UNREACHABLE', statusDetail: 'No worker has looked at it yet.' } as const;
+    const stays = sql`${stores.path} = excluded.path`;
+    await db.insert(stores).values({ name: store.name, ...unseen, ...values })
       // A store that has moved is a new place: its directory may be made there.
-      .onConflictDoUpdate({ target: stores.name, set: { ...values, isPrepared: sql`${stores.isPrepared} and ${stores.path} = excluded.path` } });
+      .onConflictDoUpdate({ target: stores.name, set: {
+        ...values, isPrepared: sql`${stores.isPrepared} and ${stays}`,
+        status: sql`case when ${stays} then ${stores.status} else excluded.status end`,
+        statusDetail: sql`case when ${stays} then ${stores.statusDetail} else excluded.status_detail end`,
+      } });
   }
   await db.update(stores).set({ isDeclared: false, isDefault: false })
     .where(notInArray(stores.name, deployed.stores.map((store) => store.name)));
@@ -90,7 +97,8 @@ export async function writeDeployment(db: Db, id: number, specs: DeploymentSpecs
   const put = (values: ReturnType<typeof configuration>) => db.insert(backupConfigurations).values(values)
     .onConflictDoUpdate({ target: [backupConfigurations.deploymentId, backupConfigurations.number], set: values });
   await put(configuration(deployed, DEPLOYED_CONFIGURATION));
-  const isStaged = JSON.stringify(staged.backupConfiguration) !== JSON.stringify(deployed.backupConfiguration);
+  // By what `differences` means by it: data hosts in another order are the same.
+  const isStaged = differences(deployed, { ...deployed, backupConfiguration: staged.backupConfiguration }).length > 0;
   if (isStaged) await put(configuration(staged, STAGED_CONFIGURATION));
   else {
     await db.delete(backupConfigurations)

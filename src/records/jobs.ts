@@ -102,9 +102,12 @@ export async function renewLease(db: Db, hold: Hold): Promise<JobStatus | undefi
   return row?.status;
 }
 
-/** Gives the job back at once and in order, as on a stop: the attempt does not count. */
+/**
+ * Gives the job back at once and in order, as on a stop: the attempt does not count. The hold ends with it, so that a
+ * sign of life under way does not take the job again.
+ */
 export async function releaseJob(db: Db, hold: Hold): Promise<void> {
-  await db.update(jobs).set({ leaseUntil: null, attempt: sql`${jobs.attempt} - 1` }).where(held(hold));
+  await db.update(jobs).set({ leaseUntil: null, epoch: sql`${jobs.epoch} + 1`, attempt: sql`${jobs.attempt} - 1` }).where(held(hold));
 }
 
 export interface JobProgress { bytesDone: number; bytesTotal: number | null; filesDone: number; filesTotal: number | null }
@@ -164,9 +167,9 @@ export async function findUnfinishedJob(db: Db, record: { backupId: number } | {
   return row;
 }
 
-/** The jobs that workers hold or wait for; their files are not leftovers. */
-export async function unfinishedJobIds(db: Db): Promise<Set<string>> {
+/** Which of these jobs have ended: nobody comes back to their files. Unknown ones may be another installation's. */
+export async function endedJobIds(db: Db, jobIds: readonly string[]): Promise<Set<string>> {
   const rows = await db.select({ jobId: jobs.jobId }).from(jobs)
-    .where(inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING'])).prepare('unfinished_jobs').execute();
+    .where(and(isAnyOf(jobs.jobId, jobIds, 'text'), inArray(jobs.status, ['COMPLETED', 'FAILED', 'CANCELLED']))).prepare('ended_jobs').execute();
   return new Set(rows.map((row) => row.jobId));
 }

@@ -3,7 +3,7 @@
  * come or go, and the database never counts rows to skip. Ties are broken by the id; a null counts as the
  * greatest value, as Postgres sorts it.
  */
-import { and, sql, type SQL } from 'drizzle-orm';
+import { and, getTableName, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { GatewayError } from '../domain/errors.ts';
 import { selection, type Columns, type RecordTable } from './rows.ts';
@@ -52,28 +52,41 @@ export function pageSize(args: Pick<PageArguments, 'first' | 'last'>): { size: n
 
 type Position = { value: string | null; id: number };
 
-const VALUE_FORMS: Record<SortKey['type'], RegExp> = {
-  bigint: /^-?\d{1,18}$/,
-  text: /^[^\0]*$/,
-  timestamptz: /^\d{4,6}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d)?$/,
-  boolean: /^(true|false)$/,
+/** What the database would refuse is none of ours: it would fail there as an unexpected error. */
+const VALUE_FORMS: Record<SortKey['type'], (value: string) => boolean> = {
+  bigint: (value) => /^-?\d{1,18}$/.test(value),
+  text: (value) => !value.includes('\0'),
+  timestamptz: isInstant,
+  boolean: (value) => value === 'true' || value === 'false',
 };
 
-const writeCursor = (key: SortKey, { value, id }: Position): string =>
-  Buffer.from(JSON.stringify([key.name, value, id])).toString('base64url');
+/** An instant as Postgres writes it in UTC, with microseconds where there are any. */
+function isInstant(value: string): boolean {
+  const [, date, time] = /^((?!0000)\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.\d{1,6})?\+00$/.exec(value) ?? [];
+  return date !== undefined && new Date(`${date}T${time}Z`).toJSON()?.startsWith(`${date}T${time}`);
+}
 
-function readCursor(key: SortKey, name: string, cursor: string): Position {
+/** What a cursor is valid for: a table, what it is sorted by, and which end comes first. */
+type Order = { name: string; valueType: SortKey['type'] };
+
+const orderOf = (table: RecordTable, sort: SortKey, descending: boolean): Order =>
+  ({ name: `${getTableName(table)} ${sort.name} ${descending ? 'DESC' : 'ASC'}`, valueType: sort.type });
+
+const writeCursor = (order: Order, { value, id }: Position): string =>
+  Buffer.from(JSON.stringify([order.name, value, id])).toString('base64url');
+
+function readCursor(order: Order, argument: string, cursor: string): Position {
   let parsed: unknown;
   try { parsed = JSON.parse(Buffer.from(cursor, 'base64url').toString()); } catch { parsed = null; }
   if (Array.isArray(parsed) && parsed.length === 3) {
-    const [sortedBy, value, id] = parsed as unknown[];
-    const isValue = value === null || (typeof value === 'string' && VALUE_FORMS[key.type].test(value));
-    if (sortedBy === key.name && isValue && Number.isSafeInteger(id)) return { value: value as string | null, id: id as number };
-    if (typeof sortedBy === 'string' && sortedBy !== key.name) {
-      throw new PageError('CURSOR_INVALID', `The cursor in '${name}' belongs to a list in another order.`, 'Start again without it when the order changes.');
+    const [orderName, value, id] = parsed as unknown[];
+    const isValue = value === null || (typeof value === 'string' && VALUE_FORMS[order.valueType](value));
+    if (orderName === order.name && isValue && Number.isSafeInteger(id)) return { value: value as string | null, id: id as number };
+    if (typeof orderName === 'string' && orderName !== order.name) {
+      throw new PageError('CURSOR_INVALID', `The cursor in '${argument}' belongs to another list, or another order.`, 'Start again without it when the order changes.');
     }
   }
-  throw new PageError('CURSOR_INVALID', `The cursor in '${name}' is not one of this list.`, 'Use a cursor exactly as it was answered.');
+  throw new PageError('CURSOR_INVALID', `The cursor in '${argument}' is not one of this list.`, 'Use a cursor exactly as it was answered.');
 }
 
 /** The rows beyond a position, in the given direction of the sort key and id. */
@@ -99,8 +112,9 @@ export async function readPage<Row extends { id: number }>(db: Db, table: Record
   const { sort, page, where } = list;
   const { size, fromEnd } = pageSize(page);
   const id = sql`${table.id}`;
-  const after = page.after == null ? undefined : beyond(sort, id, readCursor(sort, 'after', page.after), !list.descending);
-  const before = page.before == null ? undefined : beyond(sort, id, readCursor(sort, 'before', page.before), list.descending);
+  const order = orderOf(table, sort, list.descending);
+  const after = page.after == null ? undefined : beyond(sort, id, readCursor(order, 'after', page.after), !list.descending);
+  const before = page.before == null ? undefined : beyond(sort, id, readCursor(order, 'before', page.before), list.descending);
 
   const direction = sql.raw(list.descending === fromEnd ? 'asc' : 'desc');
   const picked = { ...selection(table, list.columns), sortValue: sql<string | null>`(${sort.expression})::text` };
@@ -126,7 +140,7 @@ export async function readPage<Row extends { id: number }>(db: Db, table: Record
     return row !== undefined;
   };
   return {
-    rows: kept.map((row) => ({ cursor: writeCursor(sort, { value: row.sortValue, id: row.id }), row })),
+    rows: kept.map((row) => ({ cursor: writeCursor(order, { value: row.sortValue, id: row.id }), row })),
     hasNextPage: async () => (fromEnd ? exists(before) : more || exists(before)),
     hasPreviousPage: async () => (fromEnd ? more || exists(after) : cutAtStart || exists(after)),
   };

@@ -1,9 +1,9 @@
 /**
  * Reads the feed: status changes in commit order. A trigger writes it; nothing else does.
  */
-import { and, asc, desc, eq, gt, lt, sql, type SQL } from 'drizzle-orm';
+import { and, asc, desc, eq, getTableColumns, gt, lt, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
-import { transitions } from '../db/schema.ts';
+import { feed, transitions } from '../db/schema.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 import { pageSize, type PageArguments } from './page.ts';
 import { arrayOf, type TransitionRow } from './rows.ts';
@@ -38,10 +38,14 @@ export async function presentStatus(db: Db, kind: RecordKind, id: number): Promi
 /** Which changes are wanted: of one kind, and perhaps of one record. */
 export interface TransitionFilter { kind: RecordKind; recordId: number | null }
 
+/** A change, and the last position that was no longer kept when it was read. */
+export type FeedRow = TransitionRow & { floor: number };
+
 /** The next changes after a position, in commit order, up to and including `until`. */
-export function transitionsAfter(db: Db, after: number, options: { filter?: TransitionFilter; until?: number; limit: number }): Promise<TransitionRow[]> {
+export function transitionsAfter(db: Db, after: number, options: { filter?: TransitionFilter; until?: number; limit: number }): Promise<FeedRow[]> {
   const { filter, until } = options;
-  return db.select().from(transitions).where(and(
+  const floor = sql<number>`(select ${feed.floor} from ${feed})`.mapWith(Number);
+  return db.select({ ...getTableColumns(transitions), floor }).from(transitions).where(and(
     gt(transitions.position, after),
     until === undefined ? undefined : sql`${transitions.position} <= ${until}`,
     filter === undefined ? undefined : eq(transitions.kind, filter.kind),

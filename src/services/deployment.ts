@@ -9,7 +9,7 @@ import {
   createDeployment, findConfiguration, findHost, lockDeployment, lockDeploymentFile, setRebalancing as writeRebalancing,
   STAGED_CONFIGURATION, writeDeployment,
 } from '../records/deployments.ts';
-import type { ConfigurationRow, Db, DeploymentRow, Pool } from '../records/rows.ts';
+import type { ConfigurationRow, Db, DeploymentRow, HostRow, Pool } from '../records/rows.ts';
 import { storesArielData } from './create-backup.ts';
 import type { InputRef, ServiceContext } from './context.ts';
 
@@ -49,15 +49,19 @@ export async function applyDeploymentFile(db: Pool, file: DeploymentSpec, option
 const stage = (db: Db, deployment: DeploymentRow, staged: DeploymentSpec) =>
   writeDeployment(db, deployment.id, { file: deployment.file, staged, deployed: deployment.deployed });
 
+/** Finds a host that can be staged: one that the staged description no longer has keeps its row for its old backups alone. */
+async function findStagedHost(db: Db, { id, staged }: DeploymentRow, ref: InputRef): Promise<HostRow | undefined> {
+  const host = ref === 'none' ? undefined : await findHost(db, id, ref);
+  return staged.hosts.some((candidate) => candidate.id === host?.number) ? host : undefined;
+}
+
 /** Stages a host's status. @throws RuleViolationsError */
 export async function stageHost(context: ServiceContext, ref: InputRef, status: HostStatus | null): Promise<{ deploymentId: number }> {
   return context.db.transaction(async (tx) => {
     const rules = new RuleCheck('stageHost');
     const deployment = await lockDeployment(tx);
-    const host = deployment === undefined || ref === 'none' ? undefined : await findHost(tx, deployment.id, ref);
+    const host = deployment === undefined ? undefined : await findStagedHost(tx, deployment, ref);
     if (deployment === undefined || host === undefined) throw rules.refusal('HOST_NOT_FOUND', 'id');
-    // A host that the staged description no longer has can't be staged: its row only serves its old backups.
-    if (!deployment.staged.hosts.some((staged) => staged.id === host.number)) throw rules.refusal('HOST_NOT_FOUND', 'id');
     if (status !== null) await stage(tx, deployment, stageHostStatus(deployment.staged, host.number, status));
     return { deploymentId: deployment.id };
   });
@@ -73,7 +77,7 @@ export async function stageBackupConfiguration(
     const isKnown = deployment !== undefined && ref !== 'none' && await findConfiguration(tx, deployment.id, ref) !== undefined;
     rules.breaks(!isKnown, 'CONFIGURATION_NOT_FOUND', 'id');
     if (deployment === undefined) throw rules.failure();
-    const found = await Promise.all((change.dataBackupHosts ?? []).map((host) => (host === 'none' ? undefined : findHost(tx, deployment.id, host))));
+    const found = await Promise.all((change.dataBackupHosts ?? []).map((host) => findStagedHost(tx, deployment, host)));
     rules.breaks(found.includes(undefined), 'HOST_NOT_FOUND', 'dataBackupHostIds');
     const hosts = found.filter((host) => host !== undefined);
     rules.breaks(hosts.some((host) => !storesArielData(host)), 'HOST_STORES_NO_DATA', 'dataBackupHostIds');

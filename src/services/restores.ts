@@ -69,11 +69,12 @@ export async function requestRestore(context: ServiceContext, request: UpdateRes
     const found = request.restoreId === null ? undefined : await findRestore(tx, request.restoreId);
     if (found === undefined || found.isRemoved) throw rules.refusal('RESTORE_NOT_FOUND', 'id');
     const deployment = await lockDeployment(tx, found.deploymentId) as DeploymentRow;
+    // The backup before the restore, as whoever removes the backup locks them.
+    const backup = found.backupId === null ? undefined : await findBackup(tx, found.backupId, 'lock');
     const restore = await findRestore(tx, found.id, 'lock');
     if (restore === undefined || restore.isRemoved) throw rules.refusal('RESTORE_NOT_FOUND', 'id');
     if (restore.status !== 'PENDING') throw rules.refusal('RESTORE_NOT_PENDING', 'id');
 
-    const backup = restore.backupId === null ? undefined : await findBackup(tx, restore.backupId, 'lock');
     rules.breaks(!isAvailable(backup, deployment), 'BACKUP_UNAVAILABLE');
     if (backup !== undefined && backup.recipient !== null) {
       rules.breaks(request.passcode === null, 'PASSCODE_REQUIRED', 'passcode');
@@ -108,7 +109,8 @@ export async function requestRestore(context: ServiceContext, request: UpdateRes
 async function openKey(context: ServiceContext, { restoreId, passcode }: UpdateRestoreRequest): Promise<string | null> {
   if (restoreId === null || passcode === null) return null;
   const restore = await findRestore(context.db, restoreId);
-  if (restore?.backupId == null || restore.status !== 'PENDING') return null;
+  // Whatever its status: a restore that is being cancelled is PENDING again before the transaction looks.
+  if (restore?.backupId == null) return null;
   const backup = await findBackup(context.db, restore.backupId);
   if (backup?.wrappedIdentity == null) return null;
   return context.keys.openIdentity(Buffer.from(backup.wrappedIdentity, 'base64'), passcode);

@@ -30,10 +30,20 @@ async function removeLeftovers(context: WorkerContext, run: Run, backup: BackupR
   await engine.removeBackup(store.path, backup.directory);
 }
 
+/** The same for a run that ends without a backup; a store that is away keeps its leftover until the sweep of a start. */
+async function removeWhatIsLeft(context: WorkerContext, run: Run): Promise<void> {
+  const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
+  const { store } = await placesOf(context.db, backup);
+  if (backup === undefined || store === undefined) return;
+  await removeLeftovers(context, run, backup, store).catch((error: unknown) => context.log.warn({ error }, 'leftovers of a backup remain'));
+}
+
 export const backupOperation: Operation = {
   async run(context, run) {
     const { backup, host, store, deployment } = await begin(context, run);
-    await removeLeftovers(context, run, backup, store);
+    const isFirstAttempt = run.hold.epoch === 1;
+    // A first attempt finds nothing, and one that came to a standstill here must not find a successor's backup.
+    if (!isFirstAttempt) await removeLeftovers(context, run, backup, store);
     const spec = deployment.hosts.find((candidate) => candidate.id === host.number);
     if (spec === undefined) throw new GatewayError('HOST_GONE', `Host ${host.number} is no longer in the deployment.`, 'Add it to the deployment file again and deploy.');
 
@@ -46,7 +56,11 @@ export const backupOperation: Operation = {
     }, {
       signal: run.signal,
       onProgress: (progress) => run.progress(progress),
-      beforePublish: () => run.mustStillHold(),
+      async beforePublish() {
+        await run.mustStillHold();
+        // An earlier attempt may have come to a standstill between this proof and the renaming, and have gone on since.
+        if (!isFirstAttempt) await engine.removeBackup(store.path, backup.directory);
+      },
       onWarning: (text) => context.log.warn({ jobId: run.job.jobId }, text),
     });
     await run.end();
@@ -62,15 +76,15 @@ export const backupOperation: Operation = {
         sizeOnDisk: result.sizeOnDisk, contentFilePath: result.path, groups: result.manifest.groups,
       });
     });
-    // Cancelled in the last moment: `check` says so, and what was published goes again.
+    // Cancelled in the last moment, or lost: `settle` finds out, and what was published goes again.
     if (!isDone) {
-      await run.check();
-      run.signal.throwIfAborted();
+      if ((await findBackup(context.db, backup.id) ?? { status: 'FAILED' }).status === 'FAILED') await engine.removeBackup(store.path, backup.directory);
       throw new JobLostError();
     }
   },
 
   async fail(context, run, reason) {
+    await removeWhatIsLeft(context, run);
     return context.db.transaction(async (tx) => {
       const { backupId } = run.job;
       if (backupId !== null) await findBackup(tx, backupId, 'lock');
@@ -81,15 +95,12 @@ export const backupOperation: Operation = {
   },
 
   async cancel(context, run) {
-    const { backupId } = run.job;
-    const backup = backupId === null ? undefined : await findBackup(context.db, backupId);
-    const { store } = await placesOf(context.db, backup);
-    // A store that is away keeps its leftover until the sweep of the next start.
-    if (backup !== undefined && store !== undefined) await removeLeftovers(context, run, backup, store).catch((error: unknown) => context.log.warn({ error }, 'leftovers of a cancelled backup remain'));
+    await removeWhatIsLeft(context, run);
     await context.db.transaction(async (tx) => {
-      if (backup !== undefined) await findBackup(tx, backup.id, 'lock');
+      const { backupId } = run.job;
+      if (backupId !== null) await findBackup(tx, backupId, 'lock');
       if (!await changeHeldJob(tx, run.hold, ['CANCELLING'], 'CANCELLED')) return;
-      if (backup !== undefined) await changeBackupStatus(tx, backup.id, ['CANCELLING'], 'DELETING', { formerStatus: 'FAILED' });
+      if (backupId !== null) await changeBackupStatus(tx, backupId, ['CANCELLING'], 'DELETING', { formerStatus: 'FAILED' });
     });
   },
 };
@@ -99,10 +110,8 @@ async function begin(context: WorkerContext, run: Run): Promise<{ backup: Backup
   return context.db.transaction(async (tx) => {
     const backup = run.job.backupId === null ? undefined : await findBackup(tx, run.job.backupId, 'lock');
     if (backup === undefined) throw new JobLostError();
-    if (run.job.status === 'SUBMITTED' && !await changeHeldJob(tx, run.hold, ['SUBMITTED'], 'EXECUTING')) {
-      await run.check();
-      run.signal.throwIfAborted();
-    }
+    // Cancelled or lost since it was claimed: `settle` finds out which.
+    if (!await changeHeldJob(tx, run.hold, ['SUBMITTED', 'EXECUTING'], 'EXECUTING')) throw new JobLostError();
     await changeBackupStatus(tx, backup.id, ['INITIALIZING'], 'IN_PROGRESS');
     const deployment = await findDeployment(tx, backup.deploymentId);
     const { host, store } = await placesOf(tx, backup);

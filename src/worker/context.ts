@@ -22,7 +22,7 @@ export interface WorkerContext {
 export interface Operation {
   /** Does the work, and writes its success together with the job's, in one transaction. */
   run(context: WorkerContext, run: Run): Promise<void>;
-  /** Writes the record's and the job's failure together. Answers false where the job is cancelled or lost. */
+  /** Removes what is left and writes the record's and the job's failure together. Answers false where the job is cancelled or lost. */
   fail(context: WorkerContext, run: Run, reason: string): Promise<boolean>;
   /** Writes that the run was cancelled, once nothing of it is left. */
   cancel(context: WorkerContext, run: Run): Promise<void>;

@@ -6,12 +6,12 @@ import * as engine from '../engine/index.ts';
 import { changeBackupStatus, findBackup, removeBackupRecord } from '../records/backups.ts';
 import { placesOf } from '../records/deployments.ts';
 import { changeHeldJob } from '../records/jobs.ts';
-import type { Operation } from './context.ts';
-import { JobLostError } from './run.ts';
+import type { Operation, WorkerContext } from './context.ts';
+import { JobLostError, type Run } from './run.ts';
 
 export const deleteOperation: Operation = {
   async run(context, run) {
-    if (run.job.status === 'SUBMITTED') await changeHeldJob(context.db, run.hold, ['SUBMITTED'], 'EXECUTING');
+    if (!await changeHeldJob(context.db, run.hold, ['SUBMITTED', 'EXECUTING'], 'EXECUTING')) throw new JobLostError();
     const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
     const { store } = await placesOf(context.db, backup);
     if (backup !== undefined && store !== undefined) await engine.removeBackup(store.path, backup.directory);
@@ -24,10 +24,14 @@ export const deleteOperation: Operation = {
   },
 
   async fail(context, run, reason) {
+    const isStillThere = await isThere(context, run);
     return context.db.transaction(async (tx) => {
       const backup = run.job.backupId === null ? undefined : await findBackup(tx, run.job.backupId, 'lock');
       if (!await changeHeldJob(tx, run.hold, ['SUBMITTED', 'EXECUTING'], 'FAILED', { error: reason })) return false;
-      if (backup !== undefined) await changeBackupStatus(tx, backup.id, ['DELETING'], backup.formerStatus ?? 'FAILED', { formerStatus: null });
+      const former = backup?.formerStatus ?? 'FAILED';
+      // A deletion that stopped half-way has left no backup: that must never be shown as SUCCESS.
+      const status = former === 'SUCCESS' && !isStillThere ? 'MISSING' : former;
+      if (backup !== undefined) await changeBackupStatus(tx, backup.id, ['DELETING'], status, { formerStatus: null });
       return true;
     });
   },
@@ -35,3 +39,11 @@ export const deleteOperation: Operation = {
   // A deletion can't be cancelled (2009).
   async cancel() {},
 };
+
+/** Whether the backup is still in its store; true where the store itself is away, which says nothing about it. */
+async function isThere(context: WorkerContext, run: Run): Promise<boolean> {
+  const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
+  const { store } = await placesOf(context.db, backup);
+  if (backup === undefined || store === undefined) return false;
+  return engine.storeHas(store.path, backup.directory).catch(() => true);
+}

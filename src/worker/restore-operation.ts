@@ -10,18 +10,20 @@ import { changeHeldJob, noteSwapping } from '../records/jobs.ts';
 import { changeRestoreStatus, dropHiddenRestore, findRestore } from '../records/restores.ts';
 import type { RestoreRow } from '../records/rows.ts';
 import { pathOf } from './backup-operation.ts';
-import type { Operation, WorkerContext } from './context.ts';
+import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
 import { JobLostError, type Run } from './run.ts';
 
 const ACTIVE = ['REQUESTING', 'INITIALIZING', 'IN_PROGRESS'] as const;
 
 /** Names one attempt's journal and staging directories. */
 const restoreKey = (run: Run, epoch = run.hold.epoch): string => `${run.job.jobId}-${epoch}`;
+/** Which job a journal or staging directory is of. */
+export const jobOfRestoreKey = (key: string): string => key.replace(/-\d+$/, '');
 
-/** Brings every earlier attempt to its end. True: one of them had begun to replace files, and that is finished now. */
-async function recoverEarlierAttempts(context: WorkerContext, run: Run): Promise<boolean> {
+/** Brings every attempt up to one to its end. True: one of them had begun to replace files, and that is finished now. */
+async function recoverAttempts(context: WorkerContext, run: Run, last: number): Promise<boolean> {
   let isDone = false;
-  for (let epoch = 1; epoch < run.hold.epoch; epoch += 1) {
+  for (let epoch = 1; epoch <= last; epoch += 1) {
     isDone = await engine.recoverRestore(context.journalDir, restoreKey(run, epoch)) === 'rolled-forward' || isDone;
   }
   return isDone;
@@ -30,7 +32,7 @@ async function recoverEarlierAttempts(context: WorkerContext, run: Run): Promise
 export const restoreOperation: Operation = {
   async run(context, run) {
     const restore = await begin(context, run);
-    if (!await recoverEarlierAttempts(context, run)) await replace(context, run, restore);
+    if (!await recoverAttempts(context, run, run.hold.epoch - 1)) await replace(context, run, restore);
     await run.end();
     const isDone = await finish(context, run, restore, 'COMPLETED', 'SUCCESS', null);
     if (!isDone) throw new JobLostError();
@@ -38,14 +40,21 @@ export const restoreOperation: Operation = {
 
   async fail(context, run, reason) {
     const restore = run.job.restoreId === null ? undefined : await findRestore(context.db, run.job.restoreId);
-    // A job that ran out of attempts may have died while it replaced files: that is finished, whatever it says.
-    if (await recoverEarlierAttempts(context, run)) return finish(context, run, restore, 'COMPLETED', 'SUCCESS', null);
-    return finish(context, run, restore, 'FAILED', 'FAILED', reason);
+    // A job that ran out of attempts may have died while it replaced files: that is finished, whatever it says. This
+    // attempt is among them: its own end may have failed half-way.
+    const isDone = await recoverAttempts(context, run, run.hold.epoch).catch((error: unknown) => {
+      // Further attempts follow while there are some; then a person must know, and each start tries once more.
+      if (run.job.attempt <= MAX_ATTEMPTS) throw error;
+      reason = `What it replaces is neither old nor new, or left-over files remain. Each start of the worker tries to bring it to an end. ${error instanceof GatewayError ? error.advice : String(error)}`;
+      return false;
+    });
+    return isDone ? finish(context, run, restore, 'COMPLETED', 'SUCCESS', null) : finish(context, run, restore, 'FAILED', 'FAILED', reason);
   },
 
   async cancel(context, run) {
     const { restoreId } = run.job;
-    await recoverEarlierAttempts(context, run);
+    // No target has been touched; what can't be removed now, the sweep of a start removes.
+    await recoverAttempts(context, run, run.hold.epoch).catch((error: unknown) => context.log.warn({ error }, 'leftovers of a cancelled restore remain'));
     await context.db.transaction(async (tx) => {
       if (restoreId !== null) await findRestore(tx, restoreId, 'lock');
       if (!await changeHeldJob(tx, run.hold, ['CANCELLING'], 'CANCELLED') || restoreId === null) return;
@@ -59,10 +68,8 @@ async function begin(context: WorkerContext, run: Run): Promise<RestoreRow> {
   return context.db.transaction(async (tx) => {
     const restore = run.job.restoreId === null ? undefined : await findRestore(tx, run.job.restoreId, 'lock');
     if (restore === undefined) throw new JobLostError();
-    if (run.job.status === 'SUBMITTED' && !await changeHeldJob(tx, run.hold, ['SUBMITTED'], 'EXECUTING')) {
-      await run.check();
-      run.signal.throwIfAborted();
-    }
+    // Cancelled or lost since it was claimed: `settle` finds out which.
+    if (!await changeHeldJob(tx, run.hold, ['SUBMITTED', 'EXECUTING'], 'EXECUTING')) throw new JobLostError();
     await changeRestoreStatus(tx, restore.id, ['REQUESTING'], 'INITIALIZING');
     return restore;
   });
@@ -86,6 +93,7 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
     ...host.data, ...Object.entries(host.content).filter(([group]) => !restore.groups.some((restored) => restored === group)).flatMap(([, sources]) => sources),
   ]);
   const identity = run.job.sealedIdentity === null ? null : context.sealing.open(run.job.sealedIdentity);
+  await run.mustStillHold();
   await changeRestoreStatus(context.db, restore.id, ['INITIALIZING'], 'IN_PROGRESS');
 
   await engine.restore({

@@ -93,7 +93,8 @@ export class Run {
   }
 
   async #write(): Promise<void> {
-    while (this.#pendingProgress !== null && !this.#ended.signal.aborted) {
+    // After the end the last value is still written: it says 100 percent.
+    while (this.#pendingProgress !== null) {
       const progress = this.#pendingProgress;
       this.#pendingProgress = null;
       await noteProgress(this.#context.db, this.hold, progress);

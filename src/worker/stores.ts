@@ -7,9 +7,8 @@ import { mkdir } from 'node:fs/promises';
 import * as engine from '../engine/index.ts';
 import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
 import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
-import { unfinishedJobIds } from '../records/jobs.ts';
 import type { StoreRow } from '../records/rows.ts';
-import { jobOfPartial, pathOf } from './backup-operation.ts';
+import { pathOf } from './backup-operation.ts';
 import type { WorkerContext } from './context.ts';
 
 /** How often each store is looked at, in milliseconds. */
@@ -61,7 +60,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     for (const store of await allStores(context.db)) {
       if (!store.isPrepared) await prepare(context, store);
       const { status, detail } = await engine.checkStore(store.path);
-      if (status !== store.status) context.log.warn({ store: store.name, status, detail }, 'backup store');
+      if (status !== store.status) context.log[status === 'READY' ? 'info' : 'warn']({ store: store.name, status, detail }, 'backup store');
       await setStoreStatus(context.db, store.id, status, detail);
       if (status === 'UNREACHABLE') {
         // Nothing is known of its backups; once it is back, all are looked for.
@@ -116,17 +115,5 @@ async function reconcile(context: WorkerContext, store: StoreRow, signal: AbortS
       await changeBackupStatus(context.db, backup.id, ['MISSING'], 'SUCCESS', { fileProblems: problems });
       context.log.info({ backup: backup.directory, store: store.name, details }, 'a missing backup is back');
     }
-  }
-}
-
-/** Removes what processes that died have left in the stores and that no job will come back to. */
-export async function sweepStores(context: WorkerContext): Promise<void> {
-  const live = await unfinishedJobIds(context.db);
-  for (const store of await allStores(context.db)) {
-    const swept = await engine.sweepPartials(store.path, (name) => {
-      const jobId = jobOfPartial(context, name);
-      return jobId !== null && !live.has(jobId);
-    }).catch(() => []);
-    if (swept.length > 0) context.log.info({ store: store.name, swept }, 'removed unfinished backups');
   }
 }

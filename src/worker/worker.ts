@@ -3,17 +3,18 @@
  * process by default, and needs nothing of it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CancelledError, EngineError, GatewayError } from '../domain/errors.ts';
+import { CancelledError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
-import { claimJob, releaseJob } from '../records/jobs.ts';
+import { claimJob, releaseJob, renewLease } from '../records/jobs.ts';
 import type { JobRow } from '../records/rows.ts';
 import { backupOperation } from './backup-operation.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
 import { deleteOperation } from './delete-operation.ts';
 import { restoreOperation } from './restore-operation.ts';
 import { JobLostError, Run, WorkerStoppedError } from './run.ts';
-import { keepStores, sweepStores } from './stores.ts';
+import { keepStores } from './stores.ts';
+import { sweepRestores, sweepStores } from './sweep.ts';
 
 /** How many jobs run at once; the rules allow one backup for each host and one restore for each deployment. */
 const CONCURRENCY = 4;
@@ -35,6 +36,7 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
   if (tar === null) context.log.warn('GNU tar was not found: backups and restores will fail. Install it (Debian: tar, macOS: brew install gnu-tar) and try again.');
   else context.log.info({ tar: tar.path, version: tar.version }, 'archives are made with GNU tar');
   await sweepStores(context);
+  await sweepRestores(context);
   const stores = await keepStores(context);
 
   const stopping = new AbortController();
@@ -100,7 +102,6 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
     await operation.run(context, run);
     log.info('job completed');
   } catch (error) {
-    await run.end();
     await settle(context, run, operation, error, log).catch((failure: unknown) => {
       log.error({ error: failure }, 'the end of a job could not be written; it will be run again');
     });
@@ -113,17 +114,21 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
 /** Writes how a job ended that did not complete. */
 async function settle(context: WorkerContext, run: Run, operation: Operation | undefined, error: unknown, log: WorkerContext['log']): Promise<void> {
   // The engine tells of an abort in its own words; the reason of the abort is what counts.
-  const cause: unknown = run.signal.aborted && !(error instanceof EngineError) ? run.signal.reason : error;
-  if (cause instanceof JobLostError) return log.warn('job lost to another worker');
+  const cause: unknown = run.signal.aborted ? run.signal.reason : error;
   if (cause instanceof WorkerStoppedError) {
     await releaseJob(context.db, run.hold);
     return log.info('job given back');
   }
-  if (cause instanceof CancelledError) {
-    await operation?.cancel(context, run);
-    return log.info('job cancelled');
+  // The table is the truth. Only who holds the job may clean up after it: what lies there may be a successor's.
+  let status = await renewLease(context.db, run.hold);
+  if (status !== undefined && status !== 'CANCELLING') {
+    if (cause instanceof JobLostError) return log.warn('job given up for want of its lease; it will be run again');
+    const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${cause instanceof Error ? cause.message : String(cause)}`;
+    log.error({ error: cause }, 'job failed');
+    if (await operation?.fail(context, run, reason)) return;
+    status = await renewLease(context.db, run.hold);
   }
-  const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${cause instanceof Error ? cause.message : String(cause)}`;
-  log.error({ error: cause }, 'job failed');
-  if (await operation?.fail(context, run, reason) === false) await operation?.cancel(context, run);
+  if (status !== 'CANCELLING') return log.warn('job lost to another worker');
+  await operation?.cancel(context, run);
+  log.info('job cancelled');
 }

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
 import { done, finishedBackup, gone, reached, RuleWitness, send, type Broken, type Input } from '../support/mutations.ts';
-import { makeSite, type Site } from '../support/site.ts';
+import { makeGatedSite, type GatedSite } from '../support/gated-site.ts';
 
 const witness = new RuleWitness();
-let site: Site;
+let site: GatedSite;
 let gateway: TestGateway;
 beforeAll(async () => {
-  site = await makeSite();
+  site = await makeGatedSite();
   gateway = await startGateway(site.options);
 });
 afterAll(async () => {

@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
 import { codesOf, done, finishedBackup, gone, reached, RuleWitness, send, type Broken, type Input } from '../support/mutations.ts';
-import { makeSite, type Site } from '../support/site.ts';
+import { makeGatedSite, type GatedSite } from '../support/gated-site.ts';
 
 const PASSCODE = 'correct horse';
 const witness = new RuleWitness();
-let site: Site;
+let site: GatedSite;
 let gateway: TestGateway;
 let config: string;
 let encrypted: string;
 let data: string;
 beforeAll(async () => {
-  site = await makeSite();
+  site = await makeGatedSite();
   gateway = await startGateway(site.options);
   config = await finishedBackup(gateway, 'config');
   encrypted = await finishedBackup(gateway, 'encrypted', { passcode: PASSCODE, storeName: 'vault' });
@@ -26,7 +26,7 @@ afterAll(async () => {
 });
 
 /** Stops the gateway, edits the deployment file, and starts with the change deployed. */
-async function redeploy(change: Parameters<Site['edit']>[0]): Promise<void> {
+async function redeploy(change: Parameters<GatedSite['edit']>[0]): Promise<void> {
   await gateway.stop();
   await site.edit(change);
   gateway = await startGateway({ ...site.options, env: { ...site.options.env, DEPLOY_ON_START: 'true' } });

@@ -11,6 +11,8 @@ import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts';
 
 export interface TestDatabase {
   readonly sql: postgres.Sql;
+  /** One more connection, for a transaction that stays open; ended with the others. */
+  session(): postgres.Sql;
   /** The directory of the server's socket. */
   readonly host: string;
   /** SIGKILL of the server; whoever uses it starts it again. */
@@ -22,14 +24,21 @@ export interface TestDatabase {
 export async function openGatewayDatabase(dataDir: string): Promise<TestDatabase> {
   const server = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) });
   const sql = postgresClient(server.connection, { max: 4 });
+  const sessions = [sql];
   return {
-    sql, host: server.connection.host,
+    sql,
+    session() {
+      const session = postgresClient(server.connection, { max: 1 });
+      sessions.push(session);
+      return session;
+    },
+    host: server.connection.host,
     async kill() {
       const [pid] = (await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
       process.kill(Number(pid), 'SIGKILL');
     },
     async close() {
-      await sql.end({ timeout: 1 });
+      await Promise.all(sessions.map((session) => session.end({ timeout: 1 })));
       await server.stop();
     },
   };
@@ -38,7 +47,7 @@ export async function openGatewayDatabase(dataDir: string): Promise<TestDatabase
 /** A TCP way to an embedded server, which can be cut or fall silent as a network does. */
 export interface DatabaseRoute {
   readonly url: string;
-  /** Nothing goes through any more, though connections stay open and new ones are taken; of `held` only those of one statement. */
+  /** Nothing goes through any more, and nobody is told; new connections work. */
   freeze(): void;
   /** Refuses all, and ends what there is. */
   cut(): void;
@@ -48,14 +57,14 @@ export interface DatabaseRoute {
 
 export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
   const pairs = new Set<[Socket, Socket]>();
-  let state: 'open' | 'frozen' | 'cut' = 'open';
+  let isCut = false;
   const route = createServer((outer) => {
-    if (state === 'cut') return void outer.resetAndDestroy();
+    if (isCut) return void outer.resetAndDestroy();
     const inner = connect(join(database.host, '.s.PGSQL.5432'));
     const pair: [Socket, Socket] = [outer, inner];
     pairs.add(pair);
-    const [frozenAtStart] = [state === 'frozen'];
-    if (!frozenAtStart) join2(outer, inner);
+    outer.pipe(inner);
+    inner.pipe(outer);
     const end = () => {
       pairs.delete(pair);
       outer.destroy();
@@ -63,14 +72,12 @@ export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
   });
-  const join2 = (outer: Socket, inner: Socket) => { outer.pipe(inner); inner.pipe(outer); };
   await new Promise<void>((resolve) => { route.listen(0, '127.0.0.1', resolve); });
   const address = route.address();
   const port = typeof address === 'object' ? address?.port : 0;
   return {
     url: `postgres://backup_gateway@127.0.0.1:${port}/backup_gateway`,
     freeze() {
-      state = 'frozen';
       for (const [outer, inner] of pairs) {
         outer.unpipe();
         inner.unpipe();
@@ -79,10 +86,10 @@ export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
       }
     },
     cut() {
-      state = 'cut';
+      isCut = true;
       for (const [outer] of pairs) outer.resetAndDestroy();
     },
-    mend() { state = 'open'; },
+    mend() { isCut = false; },
     close: () => new Promise((resolve) => {
       route.close(() => resolve());
       for (const [outer] of pairs) outer.destroy();

@@ -13,6 +13,7 @@ import { pino } from 'pino';
 import { WebSocket } from 'ws';
 import { createApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import type { TypedDocumentString } from '../gql/graphql.ts';
 
 /** What an operation answers. */
 export interface Answer<Data = any> { data: Data; errors?: { message: string; path?: (string | number)[]; extensions?: { code?: string } }[] }
@@ -21,7 +22,8 @@ export interface TestGateway {
   readonly url: string;
   readonly token: string;
   readonly dataDir: string;
-  /** Sends an operation over HTTP. */
+  /** Sends an operation over HTTP: one of `test/gql`, which knows its types, or a text. */
+  query<Data, Variables>(document: TypedDocumentString<Data, Variables>, ...variables: Variables extends Record<string, never> ? [] : [Variables]): Promise<Answer<Data>>;
   query<Data = any>(source: string, variables?: Record<string, unknown>): Promise<Answer<Data>>;
   /** A graphql-ws client with the token; ended with the gateway. */
   socket(options?: { token?: string; retryAttempts?: number }): Client;
@@ -97,11 +99,11 @@ function clientOf(url: string, token: string, dataDir: string, stop: () => Promi
   const sockets: Client[] = [];
   return {
     url, token, dataDir,
-    async query(source, variables) {
+    async query(source: string | TypedDocumentString<unknown, unknown>, variables?: unknown) {
       const response = await fetch(`${url}/graphql`, {
         method: 'POST',
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ query: source, variables }),
+        body: JSON.stringify({ query: source.toString(), variables }),
       });
       return await response.json() as Answer;
     },

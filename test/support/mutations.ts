@@ -74,10 +74,12 @@ export class RuleWitness {
   }
 }
 
-/** Waits until a backup, restore or job has the status. */
+/** Waits until a backup, restore or job has the status; one that has failed meanwhile fails the test with its reason. */
 export function reached(gateway: TestGateway, kind: 'backup' | 'restore' | 'job', id: string, status: string): Promise<unknown> {
+  const error = kind === 'job' ? 'error' : 'job { error }';
   return until(`${kind} ${id} is ${status}`, async () => {
-    const { data } = await gateway.query(`query ($id: ID!) { record: ${kind}(id: $id) { status } }`, { id });
+    const { data } = await gateway.query(`query ($id: ID!) { record: ${kind}(id: $id) { status ${error} } }`, { id });
+    if (status !== 'FAILED' && data.record?.status === 'FAILED') throw new Error(`${kind} ${id} failed: ${data.record.error ?? data.record.job?.error}`);
     return data.record?.status === status;
   }, 15_000);
 }

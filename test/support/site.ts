@@ -28,6 +28,10 @@ export interface Site {
   oddities(store?: string): Promise<string[]>;
   /** Names of journals, and of work directories beside the named directory. */
   restoreLeftovers(...beside: string[]): string[];
+  /** Kills every gateway that still runs. */
+  killAll(): Promise<void>;
+  /** Ends the gateways and the database, with everything on disk. */
+  shutDown(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -47,6 +51,12 @@ export async function openSite(content: Content): Promise<Site> {
   const embedded = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) });
   const sql = postgresClient(embedded.connection, { max: 2 });
   const gateways: GatewayProcess[] = [];
+  const killAll = async (): Promise<void> => void await Promise.all(gateways.map((gateway) => gateway.kill()));
+  const shutDown = async (): Promise<void> => {
+    await killAll();
+    await sql.end({ timeout: 1 });
+    await embedded.stop();
+  };
   return {
     dataDir, sql, at,
     async start(env) {
@@ -60,17 +70,18 @@ export async function openSite(content: Content): Promise<Site> {
     async oddities(store = 'backups') {
       const rows = await sql`select directory from backups where status = 'SUCCESS'
         and store_id = (select id from stores where path = ${at(store)})`;
-      const expected = new Set(rows.map((row) => String(row['directory'])));
-      return [...new Set(fs.readdirSync(at(store))).symmetricDifference(expected)];
+      const expected = rows.map((row) => String(row['directory']));
+      const found = fs.readdirSync(at(store));
+      return [...found.filter((name) => !expected.includes(name)), ...expected.filter((name) => !found.includes(name))];
     },
     restoreLeftovers: (...beside) => [
       ...(fs.existsSync(at('restores')) ? fs.readdirSync(at('restores')) : []),
       ...fs.readdirSync(at(...beside)).filter((name) => name.startsWith('.backup-gateway')),
     ],
+    killAll,
+    shutDown,
     async close() {
-      await Promise.all(gateways.map((gateway) => gateway.kill()));
-      await sql.end({ timeout: 1 });
-      await embedded.stop();
+      await shutDown();
       fs.rmSync(dataDir, { recursive: true, force: true });
     },
   };
@@ -102,15 +113,22 @@ export async function createBackup(gateway: TestGateway, input: Record<string, u
   return { id: data.createBackup.backup.id, jobId: data.createBackup.job.id };
 }
 
+/** Asks a gateway; an error fails the test. */
+async function ask(gateway: TestGateway, source: string, variables: Record<string, unknown>): Promise<any> {
+  const { data, errors } = await gateway.query(source, variables);
+  if (errors !== undefined) throw new Error(JSON.stringify(errors));
+  return data;
+}
+
 /** A backup as GraphQL shows it; null once it is gone. */
 export async function showBackup(gateway: TestGateway, id: string): Promise<any> {
-  const { data } = await gateway.query(`query ($id: ID!) { backup(id: $id) { status name isValid validityProblems sizeOnDisk contentFilePath
+  const data = await ask(gateway, `query ($id: ID!) { backup(id: $id) { status name isValid validityProblems sizeOnDisk contentFilePath
     transitions { nodes { to } } job { status error transitions { nodes { to } } } } }`, { id });
   return data.backup;
 }
 
 export async function showJob(gateway: TestGateway, id: string): Promise<any> {
-  const { data } = await gateway.query(`query ($id: ID!) { job(id: $id) { status error messages operation progress { percent bytesDone bytesTotal filesDone filesTotal }
+  const data = await ask(gateway, `query ($id: ID!) { job(id: $id) { status error messages operation progress { percent bytesDone bytesTotal filesDone filesTotal }
     transitions { nodes { to } } } }`, { id });
   return data.job;
 }
@@ -147,7 +165,7 @@ export async function requestRestore(gateway: TestGateway, id: string, more: Rec
 }
 
 export async function showRestore(gateway: TestGateway, id: string): Promise<any> {
-  const { data } = await gateway.query('query ($id: ID!) { restore(id: $id) { status job { id status error } transitions { nodes { to } } } }', { id });
+  const data = await ask(gateway, 'query ($id: ID!) { restore(id: $id) { status job { id status error } transitions { nodes { to } } } }', { id });
   return data.restore;
 }
 
@@ -174,6 +192,18 @@ export async function cancelJob(gateway: TestGateway, id: string): Promise<any> 
 
 /** The statuses a record went through. */
 export const statusesOf = (record: { transitions: { nodes: { to: string | null }[] } }): (string | null)[] => record.transitions.nodes.map(({ to }) => to);
+
+/** Whether a gateway has a file of a partial backup open. */
+export function isWriting(gateway: GatewayProcess): boolean {
+  const fds = `/proc/${gateway.process.pid}/fd`;
+  return fs.readdirSync(fds).some((fd) => {
+    try {
+      return fs.readlinkSync(`${fds}/${fd}`).includes('/.partial.');
+    } catch {
+      return false;
+    }
+  });
+}
 
 /** The process ids of a process's children that run a program of this name. */
 export function childrenOf(pid: number, program: string): number[] {

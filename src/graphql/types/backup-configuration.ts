@@ -3,7 +3,7 @@ import { countConfigurations, hostsByNumber, listConfigurations } from '../../re
 import type { ConfigurationRow } from '../../records/rows.ts';
 import { stageBackupConfiguration } from '../../services/deployment.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { change, orViolations } from '../errors.ts';
 import { readId } from '../ids.ts';
 import { BackupConfiguration, Host, idOf, Node } from '../refs.ts';
@@ -34,8 +34,8 @@ const BackupConfigurationConnection = connectionType(BackupConfiguration, 'Backu
 builder.queryField('backupConfigurations', (t) => t.field({
   type: BackupConfigurationConnection, args: pageArguments(t.arg),
   description: 'The backup configurations: the deployed one and, while it differs, the staged one.',
-  resolve: (_root, args, context, info) => connection(
-    () => listConfigurations(context.db, { page: pageOf(args), columns: neededColumns(info, 'BackupConfiguration') }),
+  resolve: (_root, args, context, info) => connectionOf(args,
+    (page) => listConfigurations(context.db, { page, columns: neededColumns(info, 'BackupConfiguration') }),
     () => countConfigurations(context.db),
   ),
 }));

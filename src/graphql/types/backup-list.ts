@@ -1,6 +1,6 @@
 import { countBackups, listBackups, type BackupFilter } from '../../records/backups.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { BackupOrderFieldEnum, BackupStatusEnum, BackupTypeEnum, OrderDirectionEnum } from '../enums.ts';
 import { readOptionalId } from '../ids.ts';
 import { Backup } from '../refs.ts';
@@ -41,8 +41,8 @@ builder.queryField('backups', (t) => t.field({
   resolve: (_root, { filter: input, orderBy, ...args }, context, info) => {
     const { hostId, deploymentId, ...plain } = input ?? {};
     const filter: BackupFilter = { ...plain, host: readOptionalId('Host', hostId), deployment: readOptionalId('Deployment', deploymentId) };
-    return connection(
-      () => listBackups(context.db, { filter, order: orderBy ?? null, page: pageOf(args), columns: neededColumns(info, 'Backup') }),
+    return connectionOf(args,
+      (page) => listBackups(context.db, { filter, order: orderBy ?? null, page, columns: neededColumns(info, 'Backup') }),
       () => countBackups(context.db, filter),
     );
   },

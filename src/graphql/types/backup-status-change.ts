@@ -2,7 +2,7 @@ import type { BackupStatus } from '../../domain/vocabulary.ts';
 import type { TransitionRow } from '../../records/rows.ts';
 import { ownId } from '../../services/context.ts';
 import { builder } from '../builder.ts';
-import { connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionType, pageArguments } from '../connections.ts';
 import { BackupStatusEnum } from '../enums.ts';
 import { globalId, readId } from '../ids.ts';
 import { Backup, load } from '../refs.ts';
@@ -26,7 +26,7 @@ export const BackupStatusChangeConnection = connectionType(BackupStatusChange, '
 builder.queryField('backupTransitions', (t) => t.field({
   type: BackupStatusChangeConnection, args: pageArguments(t.arg),
   description: 'Every status change of a backup that is still kept, in commit order, of records that are gone too. The cursors are those of the feed.',
-  resolve: (_root, args, context) => allChanges('BACKUP', pageOf(args), context),
+  resolve: (_root, args, context) => allChanges('BACKUP', args, context),
 }));
 
 builder.subscriptionField('backupStatusChanged', (t) => t.field({

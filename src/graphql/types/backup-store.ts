@@ -1,6 +1,6 @@
 import { countStores, listStores } from '../../records/deployments.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { BackupStoreStatusEnum, BackupStoreTypeEnum } from '../enums.ts';
 import { BackupStore, idOf, Node } from '../refs.ts';
 import { neededColumns } from '../selection.ts';
@@ -24,8 +24,8 @@ const BackupStoreConnection = connectionType(BackupStore, 'BackupStore', 'backup
 builder.queryField('backupStores', (t) => t.field({
   type: BackupStoreConnection, args: pageArguments(t.arg),
   description: 'The backup stores of the deployment file.',
-  resolve: (_root, args, context, info) => connection(
-    () => listStores(context.db, { page: pageOf(args), columns: neededColumns(info, 'BackupStore') }),
+  resolve: (_root, args, context, info) => connectionOf(args,
+    (page) => listStores(context.db, { page, columns: neededColumns(info, 'BackupStore') }),
     () => countStores(context.db),
   ),
 }));

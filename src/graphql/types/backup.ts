@@ -6,7 +6,7 @@ import { judge, VALIDITY_COLUMNS } from '../../services/validity.ts';
 import { builder } from '../builder.ts';
 import type { RequestContext } from '../context.ts';
 import { BackupStatusEnum, BackupTypeEnum, ContentGroupEnum, ValidityProblemEnum } from '../enums.ts';
-import { pageArguments, pageOf } from '../connections.ts';
+import { pageArguments } from '../connections.ts';
 import { readId, readOptionalId } from '../ids.ts';
 import { Backup, BackupConfiguration, BackupStore, Deployment, Host, idOf, Job, load, mustLoad, Node } from '../refs.ts';
 import { reads } from '../selection.ts';
@@ -66,7 +66,7 @@ Backup.implement({
     transitions: t.field({
       type: BackupStatusChangeConnection, extensions: reads(), args: pageArguments(t.arg),
       description: 'Its status changes, the oldest first. The cursors are those of the feed.',
-      resolve: ({ id }, args, context) => changesOf('BACKUP', id, pageOf(args), context),
+      resolve: ({ id }, args, context) => changesOf('BACKUP', id, args, context),
     }),
   }),
 });

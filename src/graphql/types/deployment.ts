@@ -1,7 +1,7 @@
 import { consolesOf, countDeployments, countHosts, findDeployment, listDeployments, listHosts } from '../../records/deployments.ts';
 import { deployStagedChanges, setRebalancing } from '../../services/deployment.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { DeploymentKindEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { readId, readOptionalId } from '../ids.ts';
@@ -25,10 +25,15 @@ Deployment.implement({
     hosts: t.field({
       type: HostConnection, extensions: reads(), args: pageArguments(t.arg),
       description: 'Its hosts, in the order of their numbers.',
-      resolve: ({ id }, args, context, info) => connection(
-        () => listHosts(context.db, { deploymentId: id, page: pageOf(args), columns: neededColumns(info, 'Host') }),
-        () => countHosts(context.db, id),
-      ),
+      resolve: ({ id }, args, context, info) => {
+        // Fifty backups of one deployment read its hosts once.
+        const columns = neededColumns(info, 'Host');
+        return connectionOf(args,
+          (page) => context.loaders.batch('hosts', JSON.stringify([page, [...columns].toSorted()]), (ids: readonly number[]) =>
+            Promise.all(ids.map((deploymentId) => listHosts(context.db, { deploymentId, page, columns })))).load(id),
+          () => context.loaders.batch('host count', '', (ids: readonly number[]) => Promise.all(ids.map((deploymentId) => countHosts(context.db, deploymentId)))).load(id),
+        );
+      },
     }),
     hasUndeployedChanges: t.exposeBoolean('hasUndeployedChanges', { description: 'Whether something is staged and not deployed; meanwhile createBackup is refused (1011).' }),
     isRebalancing: t.exposeBoolean('isRebalancing', { description: 'Whether its data nodes are being rebalanced; meanwhile no restore starts (1014).' }),
@@ -52,8 +57,8 @@ builder.queryFields((t) => ({
   deployments: t.field({
     type: DeploymentConnection, args: pageArguments(t.arg),
     description: 'All deployments.',
-    resolve: (_root, args, context, info) => connection(
-      () => listDeployments(context.db, { page: pageOf(args), columns: neededColumns(info, 'Deployment') }),
+    resolve: (_root, args, context, info) => connectionOf(args,
+      (page) => listDeployments(context.db, { page, columns: neededColumns(info, 'Deployment') }),
       () => countDeployments(context.db),
     ),
   }),

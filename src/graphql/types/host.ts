@@ -2,7 +2,7 @@ import { countHosts, listHosts } from '../../records/deployments.ts';
 import { storesArielData } from '../../services/create-backup.ts';
 import { stageHost } from '../../services/deployment.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { HostComponentEnum, HostStatusEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { readId } from '../ids.ts';
@@ -30,8 +30,8 @@ export const HostConnection = connectionType(Host, 'Host', 'hosts');
 builder.queryField('hosts', (t) => t.field({
   type: HostConnection, args: pageArguments(t.arg),
   description: 'The hosts of all deployments, in the order of their numbers.',
-  resolve: (_root, args, context, info) => connection(
-    () => listHosts(context.db, { deploymentId: null, page: pageOf(args), columns: neededColumns(info, 'Host') }),
+  resolve: (_root, args, context, info) => connectionOf(args,
+    (page) => listHosts(context.db, { deploymentId: null, page, columns: neededColumns(info, 'Host') }),
     () => countHosts(context.db, null),
   ),
 }));

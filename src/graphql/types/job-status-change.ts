@@ -1,7 +1,7 @@
 import type { JobStatus } from '../../domain/vocabulary.ts';
 import type { TransitionRow } from '../../records/rows.ts';
 import { builder } from '../builder.ts';
-import { connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionType, pageArguments } from '../connections.ts';
 import { JobStatusEnum } from '../enums.ts';
 import { readJobId } from '../job-ids.ts';
 import { Job, load } from '../refs.ts';
@@ -24,7 +24,7 @@ export const JobStatusChangeConnection = connectionType(JobStatusChange, 'JobSta
 builder.queryField('jobTransitions', (t) => t.field({
   type: JobStatusChangeConnection, args: pageArguments(t.arg),
   description: 'Every status change of a job that is still kept, in commit order, of records that are gone too. The cursors are those of the feed.',
-  resolve: (_root, args, context) => allChanges('JOB', pageOf(args), context),
+  resolve: (_root, args, context) => allChanges('JOB', args, context),
 }));
 
 builder.subscriptionField('jobStatusChanged', (t) => t.field({

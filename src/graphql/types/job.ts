@@ -3,7 +3,7 @@ import { countJobs, listJobs, type JobFilter } from '../../records/jobs.ts';
 import type { JobRow } from '../../records/rows.ts';
 import { cancelJob } from '../../services/cancel-job.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { JobOperationEnum, JobStatusEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { globalId, readOptionalId } from '../ids.ts';
@@ -46,7 +46,7 @@ Job.implement({
     transitions: t.field({
       type: JobStatusChangeConnection, extensions: reads(), args: pageArguments(t.arg),
       description: 'Its status changes, the oldest first. The cursors are those of the feed.',
-      resolve: ({ id }, args, context) => changesOf('JOB', id, pageOf(args), context),
+      resolve: ({ id }, args, context) => changesOf('JOB', id, args, context),
     }),
   }),
 });
@@ -79,8 +79,8 @@ builder.queryFields((t) => ({
     args: { ...pageArguments(t.arg), filter: t.arg({ type: JobFilterInput, description: 'Which; all where it is left out.' }) },
     resolve: (_root, { filter: input, ...args }, context, info) => {
       const filter: JobFilter = { status: input?.status, operation: input?.operation, deployment: readOptionalId('Deployment', input?.deploymentId) };
-      return connection(
-        () => listJobs(context.db, { filter, page: pageOf(args), columns: neededColumns(info, 'Job') }),
+      return connectionOf(args,
+        (page) => listJobs(context.db, { filter, page, columns: neededColumns(info, 'Job') }),
         () => countJobs(context.db, filter),
       );
     },

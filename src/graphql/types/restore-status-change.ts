@@ -2,7 +2,7 @@ import type { RestoreStatus } from '../../domain/vocabulary.ts';
 import type { TransitionRow } from '../../records/rows.ts';
 import { ownId } from '../../services/context.ts';
 import { builder } from '../builder.ts';
-import { connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionType, pageArguments } from '../connections.ts';
 import { RestoreStatusEnum } from '../enums.ts';
 import { globalId, readId } from '../ids.ts';
 import { Restore, load } from '../refs.ts';
@@ -25,7 +25,7 @@ export const RestoreStatusChangeConnection = connectionType(RestoreStatusChange,
 builder.queryField('restoreTransitions', (t) => t.field({
   type: RestoreStatusChangeConnection, args: pageArguments(t.arg),
   description: 'Every status change of a restore that is still kept, in commit order, of records that are gone too. The cursors are those of the feed.',
-  resolve: (_root, args, context) => allChanges('RESTORE', pageOf(args), context),
+  resolve: (_root, args, context) => allChanges('RESTORE', args, context),
 }));
 
 builder.subscriptionField('restoreStatusChanged', (t) => t.field({

@@ -5,7 +5,7 @@ import type { JobRow, RestoreRow } from '../../records/rows.ts';
 import { ownId } from '../../services/context.ts';
 import { createRestore, deleteRestore, requestRestore } from '../../services/restores.ts';
 import { builder } from '../builder.ts';
-import { connection, connectionType, pageArguments, pageOf } from '../connections.ts';
+import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { BackupTypeEnum, ContentGroupEnum, OrderDirectionEnum, RestoreOrderFieldEnum, RestoreStatusEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { globalId, readId, readOptionalId } from '../ids.ts';
@@ -41,7 +41,7 @@ Restore.implement({
     transitions: t.field({
       type: RestoreStatusChangeConnection, extensions: reads(), args: pageArguments(t.arg),
       description: 'Its status changes, the oldest first. The cursors are those of the feed.',
-      resolve: ({ id }, args, context) => changesOf('RESTORE', id, pageOf(args), context),
+      resolve: ({ id }, args, context) => changesOf('RESTORE', id, args, context),
     }),
   }),
 });
@@ -84,8 +84,8 @@ builder.queryFields((t) => ({
     resolve: (_root, { filter: input, orderBy, ...args }, context, info) => {
       const { hostId, deploymentId, ...plain } = input ?? {};
       const filter: RestoreFilter = { ...plain, host: readOptionalId('Host', hostId), deployment: readOptionalId('Deployment', deploymentId) };
-      return connection(
-        () => listRestores(context.db, { filter, order: orderBy ?? null, page: pageOf(args), columns: neededColumns(info, 'Restore') }),
+      return connectionOf(args,
+        (page) => listRestores(context.db, { filter, order: orderBy ?? null, page, columns: neededColumns(info, 'Restore') }),
         () => countRestores(context.db, filter),
       );
     },

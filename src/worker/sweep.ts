@@ -1,0 +1,64 @@
+/**
+ * On start: removes, or brings to its end, what processes that died have left and that no job will come back to.
+ *
+ * Names are collected first and their jobs looked up afterwards. The other way round, a job that another worker begins
+ * in between would look like one that nobody works on.
+ */
+import { readdir } from 'node:fs/promises';
+import type { SourceSpec } from '../domain/deployment.ts';
+import * as engine from '../engine/index.ts';
+import { allStores, findDeployment } from '../records/deployments.ts';
+import { endedJobIds } from '../records/jobs.ts';
+import { jobOfPartial } from './backup-operation.ts';
+import type { WorkerContext } from './context.ts';
+import { jobOfRestoreKey } from './restore-operation.ts';
+
+/** Unfinished backups in the stores. */
+export async function sweepStores(context: WorkerContext): Promise<void> {
+  for (const store of await allStores(context.db)) {
+    const jobOf = (name: string) => jobOfPartial(context, name);
+    // A store that is away is swept by a later start.
+    const swept = await sweepEnded(context, jobOf, (isLeftover) => engine.sweepPartials(store.path, isLeftover)).catch(() => []);
+    if (swept.length > 0) context.log.info({ store: store.name, swept }, 'removed unfinished backups');
+  }
+}
+
+/** Interrupted restores: their targets become wholly old or wholly new, and what lies beside these goes. */
+export async function sweepRestores(context: WorkerContext): Promise<void> {
+  const onWarning = (text: string) => context.log.warn(text);
+  const journals = await journalKeys(context);
+  const ended = await endedJobIds(context.db, journals.map(jobOfRestoreKey));
+  for (const key of journals) {
+    if (!ended.has(jobOfRestoreKey(key))) continue;
+    await engine.recoverRestore(context.journalDir, key, { onWarning }).then(
+      (recovery) => context.log.warn({ restore: key, recovery }, 'brought an interrupted restore to its end'),
+      (error: unknown) => context.log.error({ error, restore: key }, 'an interrupted restore could not be brought to its end'),
+    );
+  }
+  const deployed = (await findDeployment(context.db))?.deployed;
+  const sources: SourceSpec[] = deployed?.hosts.flatMap((host) => Object.values(host.content).flat()) ?? [];
+  const isMidway = new Set(await journalKeys(context));
+  const jobOf = (key: string) => (isMidway.has(key) ? null : jobOfRestoreKey(key));
+  const swept = await sweepEnded(context, jobOf, (isLeftover) => engine.sweepRestoreLeftovers(sources, isLeftover, { onWarning }));
+  if (swept.length > 0) context.log.info({ swept }, 'removed what restores had left');
+}
+
+/** Sweeps the names whose jobs have ended. */
+async function sweepEnded<T>(context: WorkerContext, jobOf: (name: string) => string | null, sweep: (isLeftover: (name: string) => boolean) => Promise<T>): Promise<T> {
+  const seen = new Map<string, string>();
+  const nothing = await sweep((name) => {
+    const jobId = jobOf(name);
+    if (jobId !== null) seen.set(name, jobId);
+    return false;
+  });
+  if (seen.size === 0) return nothing;
+  const ended = await endedJobIds(context.db, [...seen.values()]);
+  return sweep((name) => ended.has(seen.get(name) ?? ''));
+}
+
+/** The restores that a journal speaks of. */
+async function journalKeys(context: WorkerContext): Promise<string[]> {
+  const suffix = '.restore.json';
+  const names = await readdir(context.journalDir).catch(() => []);
+  return names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length));
+}
