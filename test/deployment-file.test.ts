@@ -144,6 +144,11 @@ describe('a deployment file', () => {
     expect(spec.hosts[1]?.data).toHaveLength(2);
   });
 
+  test('may have the same path on two hosts, where it is two places', async () => {
+    const spec = await load(`${VALID}${EP}      - directory: ariel\n  - { id: 3, hostname: ep2, components: [EVENT_PROCESSOR], data: [{ directory: ariel }] }\n`);
+    expect(spec.hosts.map(({ data }) => data.length)).toEqual([0, 1, 1]);
+  });
+
   test('is refused where a link hides that a source lies inside a store', async () => {
     await mkdir(join(folder, 'backups'));
     await symlink(join(folder, 'backups'), join(folder, 'innocent'));

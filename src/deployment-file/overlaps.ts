@@ -17,30 +17,39 @@ interface Claim {
   real: string;
 }
 
-/** Notes stores and sources that are the same place or lie inside one another. */
+/**
+ * Notes stores and sources that are the same place or lie inside one another. Sources of different hosts may bear the
+ * same path: it is a place on each of the hosts.
+ */
 export async function checkOverlaps({ stores, hosts }: WellFormed, folder: string, faults: FaultList): Promise<void> {
-  const claims: Claim[] = [];
-  const staging: Claim[] = [];
-  const claim = async (list: Claim[], kind: Claim['kind'], pointer: Pointer, declared: string): Promise<void> => {
+  const claim = async (kind: Claim['kind'], pointer: Pointer, declared: string): Promise<Claim> => {
     const path = resolve(folder, declared);
-    list.push({ kind, pointer, path, real: await followLinks(path) });
+    return { kind, pointer, path, real: await followLinks(path) };
   };
-  for (const { value: store, pointer } of stores) await claim(claims, 'store', [...pointer, 'path'], store.path);
+  const storeClaims: Claim[] = [];
+  for (const { value: store, pointer } of stores) storeClaims.push(await claim('store', [...pointer, 'path'], store.path));
+  checkAmong(storeClaims, [], faults);
   for (const { value: host, pointer } of hosts) {
+    const [claims, staging]: [Claim[], Claim[]] = [[], []];
     const groups = Object.entries(host.content ?? {}).map(([group, sources]) => ({ sources, at: [...pointer, 'content', group] }));
     for (const { sources, at } of [...groups, { sources: host.data ?? [], at: [...pointer, 'data'] }]) {
       for (const [index, source] of sources.entries()) {
         const [key, path] = target(source);
-        await claim(claims, 'source', [...at, index, key], path);
-        if (source.staging !== undefined) await claim(staging, 'source', [...at, index, 'staging'], source.staging);
+        claims.push(await claim('source', [...at, index, key], path));
+        if (source.staging !== undefined) staging.push(await claim('source', [...at, index, 'staging'], source.staging));
       }
     }
+    // Stores among each other have been looked at.
+    if (claims.length > 0) checkAmong([...storeClaims, ...claims], staging, faults, (entry, other) => entry.kind === 'source' || other.kind === 'source');
   }
+}
+
+function checkAmong(claims: Claim[], staging: Claim[], faults: FaultList, matters: (entry: Claim, other: Claim) => boolean = () => true): void {
   const byPath = indexed(claims, (entry) => entry.path);
   const byReal = indexed(claims, (entry) => entry.real);
   for (const entry of claims) {
     const other = holder(entry, entry.path, byPath) ?? holder(entry, entry.real, byReal);
-    if (other !== undefined) faults.add(entry.pointer, clash(entry, other));
+    if (other !== undefined && matters(entry, other)) faults.add(entry.pointer, clash(entry, other));
   }
   for (const entry of staging) {
     const other = holder(entry, entry.path, byPath) ?? holder(entry, entry.real, byReal);
