@@ -1,8 +1,12 @@
+/**
+ * What becomes of requests whose database connection ends: each is answered, nothing is half-done, and the gateway lives on.
+ */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startCuttableDatabase, type CuttableDatabase } from './support/cuttable.ts';
 import { makeGatedSite, type GatedSite } from './support/gated-site.ts';
-import { startGatewayProcess, type GatewayProcess } from './support/gateway.ts';
+import { startGatewayProcess, until, type GatewayProcess } from './support/gateway.ts';
 import { done, reached, RuleWitness } from './support/mutations.ts';
+import { killServer } from './support/pg-members.ts';
 
 let site: GatedSite;
 let database: CuttableDatabase;
@@ -63,3 +67,19 @@ test('a gateway lives on when its connections end in the middle of many requests
   database.inspect(null);
   expect((await gateway.query('{ feedCursor }')).errors).toBeUndefined();
 });
+
+test('after the embedded server was killed in the middle of many requests each of them is answered, and later ones succeed', async () => {
+  const embedded = await startGatewayProcess();
+  const request = () => embedded.query('mutation { setRebalancing(input: { rebalancing: true }) { __typename } }');
+  try {
+    for (let round = 0; round < 3; round += 1) {
+      const requests = Promise.all(Array.from({ length: 200 }, request));
+      await request();
+      killServer(embedded.dataDir);
+      for (const answer of await requests) expect(answer.errors).toBeUndefined();
+      await until('a request succeeds again', async () => (await request()).data.setRebalancing.__typename === 'SetRebalancingPayload', 5_000);
+    }
+  } finally {
+    await embedded.stop();
+  }
+}, 30_000);

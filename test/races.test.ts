@@ -177,7 +177,7 @@ test('a restore cancelled while it ends is either pending again, or done', async
 });
 
 test('a backup can be deleted while a restore of it is requested, cancelled and deleted: somebody is told to wait, nobody fails', async () => {
-  for (let round = 0; round < 25; round += 1) {
+  for (let round = 0; round < 15; round += 1) {
     const backupId = await finishedBackup(first(), `contested-${round}`);
     const { restore } = await done(first(), 'createRestore', { backupId, groups: ['USERS_CONFIG'] });
     const [a, b] = gateways as [GatewayProcess, GatewayProcess];

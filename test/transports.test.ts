@@ -67,7 +67,7 @@ describe('on one socket', () => {
   test('a faulty operation is answered by itself, and the others go on', async () => {
     const socket = await open();
     socket.start('watch', WATCH);
-    const nested = `{${'a{'.repeat(50_000)}b${'}'.repeat(50_000)}}`;
+    const nested = (depth: number) => `{${'a{'.repeat(depth)}b${'}'.repeat(depth)}}`;
     const deepValue = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
     for (const [query, variables] of [
       ['subscription {'],
@@ -81,7 +81,7 @@ describe('on one socket', () => {
       ['subscription { jobProgressed(id: "unknown") { id } }'],
       ['subscription { backupStatusChanged(after: "strange") { to } }'],
       ['subscription { a: backupStatusChanged { to } b: backupStatusChanged { to } }'],
-      [nested],
+      ...[1_000, 2_000, 4_000, 8_000, 16_000, 50_000].map((depth) => [nested(depth)]),
     ] as [string, object?][]) {
       const answer = await socket.run('faulty', query, variables);
       expect(answer.errors, query.slice(0, 100)).toEqual(expect.arrayContaining([expect.objectContaining({ message: expect.any(String) })]));
@@ -316,7 +316,7 @@ describe('health', () => {
     expect((await send('/healthz', { to: routed })).json).toEqual({ status: 'alive' });
     const answer = await routed.query('{ backups { totalCount } }');
     expect(answer.errors).toMatchObject([{ message: 'Something went wrong in the gateway; its log says more.' }]);
-    route.mend();
+    await route.mend();
     await until('it is ready again', async () => (await send('/readyz', { to: routed })).status === 200);
     expect((await routed.query('{ backups { totalCount } }')).errors).toBeUndefined();
   });

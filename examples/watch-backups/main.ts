@@ -66,7 +66,9 @@ async function ask<Result, Variables>(document: TypedDocumentString<Result, Vari
 const client = createClient({ url: `${base.replace(/^http/, 'ws')}/graphql`, connectionParams: { authorization }, retryAttempts: 0 });
 
 /** Events of a subscription, through as many connections as it takes; `variables` is asked anew for each. */
-async function* follow<Result, Variables>(document: TypedDocumentString<Result, Variables>, variables: () => Variables): AsyncGenerator<Result, void> {
+async function* follow<Result, Variables>(
+  document: TypedDocumentString<Result, Variables>, variables: () => Variables, onLost?: () => void,
+): AsyncGenerator<Result, void> {
   for (let attempt = 0; ; attempt++) {
     try {
       for await (const { data, errors } of client.iterate<Result>({ query: document.toString(), variables: variables() as Record<string, unknown> })) {
@@ -78,7 +80,7 @@ async function* follow<Result, Variables>(document: TypedDocumentString<Result, 
     } catch (error) {
       if (Array.isArray(error)) throw refusal(error as GraphqlError[]);
       if (attempt === 8) throw unreachable('the connection is lost');
-      say(`The connection is lost; resuming (${attempt + 1}).`);
+      onLost?.();
       await sleep(Math.min(100 * 2 ** attempt, 5_000));
     }
   }
@@ -107,10 +109,12 @@ async function watchProgress(jobId: string): Promise<void> {
   }
 }
 
+const tellLost = (): void => say('The connection is lost; resuming where it broke off.');
+
 /** Comes back when the backup has ended. @throws Failure where it has not succeeded. */
 async function watchStatus(id: string, after: string): Promise<void> {
   let cursor = after;
-  for await (const { backupStatusChanged: { cursor: reached, to, backup } } of follow(Status, () => ({ id, after: cursor }))) {
+  for await (const { backupStatusChanged: { cursor: reached, to, backup } } of follow(Status, () => ({ id, after: cursor }), tellLost)) {
     cursor = reached;
     say(to ?? 'removed');
     if (to === 'SUCCESS') return say(`${megabytes(backup?.sizeOnDisk ?? 0)} in ${backup?.contentFilePath}`);
@@ -122,7 +126,7 @@ async function watchStatus(id: string, after: string): Promise<void> {
 async function main(): Promise<void> {
   const name = process.argv[2] ?? `example-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   const { feedCursor, backups } = await ask(List, {});
-  say(`${backups.totalCount} backups${backups.totalCount > 0 ? ', the newest:' : '.'}`);
+  say(`Backups: ${backups.totalCount}${backups.totalCount > 0 ? ', the newest:' : ''}`);
   for (const { name, status, sizeOnDisk } of backups.nodes) say(`  ${name}  ${status}  ${sizeOnDisk == null ? '' : megabytes(sizeOnDisk)}`);
 
   const { createBackup } = await ask(Create, { input: { name, type: 'CONFIG', configurationId: '1' } });

@@ -5,6 +5,7 @@ import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import type { PgDatabase } from 'drizzle-orm/pg-core';
 import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
+import { ConnectionPool } from './pool.ts';
 import * as schema from './schema.ts';
 
 /** Where Postgres is: a `DATABASE_URL`, or what the embedded server listens on. */
@@ -23,16 +24,21 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** How long statements under way may take once the pool is closed, in milliseconds. */
+const GRACE = 5_000;
+
 /** Settings of every connection: instants are read and written as text with an offset, so UTC keeps them short. */
 const SESSION = { TimeZone: 'UTC', application_name: 'backup-gateway' };
 
 /** A postgres.js client with the project's settings. */
-export function postgresClient(connection: Connection, options: { max: number; onclose?: () => void }): postgres.Sql {
+export function postgresClient(connection: Connection, options: Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose'>): postgres.Sql {
   const common = {
     ...options,
     // A database that is away must be told as such, and soon: a request waits for its answer.
     connect_timeout: 5,
-    backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 2),
+    // Each connection that an outage ends counts as an attempt: with a long pause at the end of the scale the first
+    // request after it would wait that long to hear of it.
+    backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 0.5),
     connection: SESSION,
     onnotice: () => undefined,
     // Asking for the types of arrays on connect would be a query whose failure nobody can catch; arrays are
@@ -50,12 +56,17 @@ export function openDatabase(
   connection: Connection,
   options: { max?: number; onStatement?: (text: string) => void } = {},
 ): Database {
-  const client = postgresClient(connection, { max: options.max ?? 10 });
-  const { onStatement } = options;
-  const db = drizzle(client, {
+  const { onStatement, max = 10 } = options;
+  const pool = new ConnectionPool((onclose) => {
+    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose });
+    // Makes the client read and write instants as Drizzle expects them.
+    drizzle(client);
+    return client;
+  }, max);
+  const db = drizzle(pool as unknown as postgres.Sql, {
     schema,
     casing: 'snake_case',
     logger: onStatement === undefined ? false : { logQuery: (text) => onStatement(text) },
   });
-  return { db, close: () => client.end({ timeout: 5 }) };
+  return { db, close: () => pool.end(GRACE) };
 }

@@ -3,7 +3,6 @@
  * truth. What is sent while the connection is away is lost, so `onWake` is also called after each reconnect.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type postgres from 'postgres';
 import { postgresClient, type Connection } from './client.ts';
 
 export const CHANNELS = {
@@ -38,51 +37,48 @@ export async function startListener(connection: Connection): Promise<Listener> {
   };
   const stopping = new AbortController();
   let isListening = false;
-  /** Resolved when the connection that sends the heartbeats is gone: the one that listens may be gone with it. */
-  let lost = Promise.withResolvers<void>();
-  const connect = () => postgresClient(connection, { max: 1, onclose: () => lost.resolve() });
-  let client: postgres.Sql = connect();
+  // The connection that sends the heartbeats has gone: the one that listens may have gone with it. It has no end of
+  // its own, so that it goes only when something is wrong.
+  const connect = () => {
+    const lost = new AbortController();
+    return { sql: postgresClient(connection, { max: 1, max_lifetime: null, onclose: () => lost.abort() }), lost: lost.signal };
+  };
+  let client = connect();
   const tell = (channel: Channel, payload: string | null) => {
     for (const handler of handlers[channel]) handler(payload);
   };
 
   let heartbeatHeard: () => void = () => undefined;
   const listen = async () => {
-    await client.listen(HEARTBEAT, () => heartbeatHeard());
+    await client.sql.listen(HEARTBEAT, () => heartbeatHeard());
     for (const channel of Object.keys(CHANNELS) as Channel[]) {
       // postgres.js listens again by itself after a lost connection, and then calls the third argument; but it tries
-      // only once, so that the heartbeat must see whether it could.
-      await client.listen(CHANNELS[channel], (payload) => tell(channel, payload), () => tell(channel, null));
+      // only once, so that the heartbeat must show whether it could.
+      await client.sql.listen(CHANNELS[channel], (payload) => tell(channel, payload), () => tell(channel, null));
     }
     isListening = true;
   };
 
-  const proveAlive = async (): Promise<boolean> => {
+  /** Waits; false: for nothing, because the connection was lost meanwhile, or the listener stops. */
+  const wait = (milliseconds: number) =>
+    sleep(milliseconds, true, { signal: AbortSignal.any([stopping.signal, client.lost]) }).catch(() => false);
+  const proveAlive = (): Promise<boolean> => {
     const heard = new Promise<true>((resolve) => { heartbeatHeard = () => resolve(true); });
     // On a half-open connection the notification itself is never answered.
-    const answered = client.notify(HEARTBEAT, '').then(() => heard).catch(() => false);
-    const patience = new AbortController();
-    const silence = sleep(HEARTBEAT_PATIENCE, false, { signal: AbortSignal.any([patience.signal, stopping.signal]) }).catch(() => false);
-    const alive = await Promise.race([answered, silence]);
-    patience.abort();
-    return alive;
+    const answered = client.sql.notify(HEARTBEAT, '').then(() => heard).catch(() => false);
+    return Promise.race([answered, wait(HEARTBEAT_PATIENCE).then(() => false)]);
   };
 
   const watch = async () => {
     while (!stopping.signal.aborted) {
-      lost = Promise.withResolvers();
-      isListening = await proveAlive();
-      if (stopping.signal.aborted) return;
-      const pause = new AbortController();
-      const paused = sleep(isListening ? HEARTBEAT_INTERVAL : RETRY, undefined, { signal: AbortSignal.any([pause.signal, stopping.signal]) }).catch(() => undefined);
-      if (isListening) await Promise.race([paused, lost.promise]);
-      else {
+      if (await proveAlive() && await wait(HEARTBEAT_INTERVAL)) continue;
+      isListening = false;
+      while (!isListening && !stopping.signal.aborted) {
         // Half-open, or the server is away: a new client, since the old one may wait for ever.
-        void client.end({ timeout: 0 }).catch(() => undefined);
+        void client.sql.end({ timeout: 0 }).catch(() => undefined);
         client = connect();
-        await listen().catch(() => paused);
+        await listen().catch(() => sleep(RETRY, undefined, { signal: stopping.signal }).catch(() => undefined));
       }
-      pause.abort();
     }
   };
 
@@ -96,7 +92,7 @@ export async function startListener(connection: Connection): Promise<Listener> {
     get isListening() { return isListening; },
     async close() {
       stopping.abort();
-      await client.end({ timeout: 1 }).catch(() => undefined);
+      await client.sql.end({ timeout: 1 }).catch(() => undefined);
       await watching;
     },
   };

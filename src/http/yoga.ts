@@ -31,7 +31,9 @@ const refuseNul: Plugin = {
  */
 const readFeedCursorFirst: Plugin<RequestContext> = {
   async onExecute({ args: { document, contextValue } }) {
-    if (/\bfeedCursor\b/.test((document as DocumentNode).loc?.source.body ?? '')) await feedStateOf(contextValue);
+    if (!/\bfeedCursor\b/.test((document as DocumentNode).loc?.source.body ?? '')) return;
+    // A failure is kept too, and belongs to the field.
+    await feedStateOf(contextValue).catch(() => undefined);
   },
 };
 

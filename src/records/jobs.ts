@@ -121,6 +121,15 @@ export async function noteProgress(db: Db, hold: Hold, progress: JobProgress): P
     select pg_notify('backup_gateway_progress', id::text) from noted`);
 }
 
+/** So many that a tree full of oddities is told of, and no row grows without end. */
+const MESSAGES_KEPT = 100;
+
+/** Adds to what the job has noted on the way. Nothing happens where the job has ended or been lost. */
+export async function noteMessage(db: Db, hold: Hold, text: string): Promise<void> {
+  await db.update(jobs).set({ messages: sql`array_append(${jobs.messages}, ${text})`, timeUpdated: sql`now()` })
+    .where(and(held(hold), inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']), sql`cardinality(${jobs.messages}) < ${MESSAGES_KEPT}`));
+}
+
 /**
  * Moves a job that this worker holds to a status; with the job's row locked, so that the rest of the transaction
  * is the holder's alone.
@@ -167,9 +176,9 @@ export async function findUnfinishedJob(db: Db, record: { backupId: number } | {
   return row;
 }
 
-/** Which of these jobs have ended: nobody comes back to their files. Unknown ones may be another installation's. */
-export async function endedJobIds(db: Db, jobIds: readonly string[]): Promise<Set<string>> {
-  const rows = await db.select({ jobId: jobs.jobId }).from(jobs)
+/** Which of these jobs have ended, and how: nobody comes back to their files. Unknown ones may be another installation's. */
+export async function endedJobs(db: Db, jobIds: readonly string[]): Promise<Map<string, JobStatus>> {
+  const rows = await db.select({ jobId: jobs.jobId, status: jobs.status }).from(jobs)
     .where(and(isAnyOf(jobs.jobId, jobIds, 'text'), inArray(jobs.status, ['COMPLETED', 'FAILED', 'CANCELLED']))).prepare('ended_jobs').execute();
-  return new Set(rows.map((row) => row.jobId));
+  return new Map(rows.map((row) => [row.jobId, row.status]));
 }

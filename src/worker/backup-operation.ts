@@ -61,7 +61,7 @@ export const backupOperation: Operation = {
         // An earlier attempt may have come to a standstill between this proof and the renaming, and have gone on since.
         if (!isFirstAttempt) await engine.removeBackup(store.path, backup.directory);
       },
-      onWarning: (text) => context.log.warn({ jobId: run.job.jobId }, text),
+      onWarning: (text) => run.note(text),
     });
     await run.end();
 

@@ -111,7 +111,7 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
         throw new JobLostError();
       }
     },
-    onWarning: (text) => context.log.warn({ jobId: run.job.jobId }, text),
+    onWarning: (text) => run.note(text),
   });
 }
 

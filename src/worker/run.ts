@@ -3,7 +3,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledError, GatewayError } from '../domain/errors.ts';
-import { LEASE_SECONDS, noteProgress, renewLease, type Hold, type JobProgress } from '../records/jobs.ts';
+import { LEASE_SECONDS, noteMessage, noteProgress, renewLease, type Hold, type JobProgress } from '../records/jobs.ts';
 import type { JobRow } from '../records/rows.ts';
 import type { WorkerContext } from './context.ts';
 
@@ -40,6 +40,7 @@ export class Run {
   #lastRenewal = performance.now();
   #pendingProgress: JobProgress | null = null;
   #writing: Promise<void> | null = null;
+  #noting: Promise<void> = Promise.resolve();
 
   constructor(context: WorkerContext, job: JobRow) {
     this.#context = context;
@@ -102,9 +103,16 @@ export class Run {
     }
   }
 
-  /** Ends the sign of life and waits for progress under way, so that nothing is written after the end. */
+  /** Notes what a person may want to know and that is no failure: in the log, and among the job's messages. */
+  note(text: string): void {
+    this.#context.log.warn({ jobId: this.job.jobId }, text);
+    this.#noting = this.#noting.then(() => noteMessage(this.#context.db, this.hold, text)).catch(() => undefined);
+  }
+
+  /** Ends the sign of life and waits for progress and notes under way, so that nothing is written after the end. */
   async end(): Promise<void> {
     this.#ended.abort();
     await this.#writing;
+    await this.#noting;
   }
 }

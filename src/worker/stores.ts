@@ -8,8 +8,8 @@ import * as engine from '../engine/index.ts';
 import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
 import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
 import type { StoreRow } from '../records/rows.ts';
-import { pathOf } from './backup-operation.ts';
 import type { WorkerContext } from './context.ts';
+import { startReturns } from './returns.ts';
 
 /** How often each store is looked at, in milliseconds. */
 const CHECK_INTERVAL = 2_000;
@@ -25,6 +25,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   const stopping = new AbortController();
   const watchers = new Map<number, FSWatcher>();
   const dueAt = new Map<number, number>();
+  const returns = startReturns(context, stopping.signal);
   let timer: NodeJS.Timeout | undefined;
   let round: Promise<void> | null = null;
 
@@ -71,7 +72,22 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
       watchStore(store);
       if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
         dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
-        await reconcile(context, store, stopping.signal);
+        await reconcile(store);
+      }
+    }
+  }
+
+  /** SUCCESS ⇄ MISSING, as the directories of a store's backups go and come back. */
+  async function reconcile(store: StoreRow): Promise<void> {
+    for (const backup of await backupsToReconcile(context.db, store.id)) {
+      if (stopping.signal.aborted) return;
+      const isThere = await engine.storeHas(store.path, backup.directory);
+      if (!isThere && backup.status === 'SUCCESS') {
+        await changeBackupStatus(context.db, backup.id, ['SUCCESS'], 'MISSING');
+        context.log.warn({ backup: backup.directory, store: store.name }, 'a backup is missing');
+      } else if (isThere && backup.status === 'MISSING') {
+        // SUCCESS means read back and verified, also after it was away.
+        returns.add(store, backup, () => dueAt.delete(store.id));
       }
     }
   }
@@ -83,6 +99,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
       clearTimeout(timer);
       for (const id of watchers.keys()) unwatch(id);
       await round;
+      await returns.end();
     },
   };
 }
@@ -98,22 +115,5 @@ async function prepare(context: WorkerContext, store: StoreRow): Promise<void> {
     await markStorePrepared(context.db, store.id);
   } catch (error) {
     context.log.error({ store: store.name, error }, 'the directory of a backup store could not be made; create it, or correct its path in the deployment file');
-  }
-}
-
-/** SUCCESS ⇄ MISSING, as the directories of a store's backups go and come back. */
-async function reconcile(context: WorkerContext, store: StoreRow, signal: AbortSignal): Promise<void> {
-  for (const backup of await backupsToReconcile(context.db, store.id)) {
-    if (signal.aborted) return;
-    const isThere = await engine.storeHas(store.path, backup.directory);
-    if (!isThere && backup.status === 'SUCCESS') {
-      await changeBackupStatus(context.db, backup.id, ['SUCCESS'], 'MISSING');
-      context.log.warn({ backup: backup.directory, store: store.name }, 'a backup is missing');
-    } else if (isThere && backup.status === 'MISSING') {
-      // SUCCESS means read back and verified, also after it was away.
-      const { problems, details } = await engine.verifyBackup(pathOf(store, backup), { signal });
-      await changeBackupStatus(context.db, backup.id, ['MISSING'], 'SUCCESS', { fileProblems: problems });
-      context.log.info({ backup: backup.directory, store: store.name, details }, 'a missing backup is back');
-    }
   }
 }

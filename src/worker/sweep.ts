@@ -8,7 +8,7 @@ import { readdir } from 'node:fs/promises';
 import type { SourceSpec } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
 import { allStores, findDeployment } from '../records/deployments.ts';
-import { endedJobIds } from '../records/jobs.ts';
+import { endedJobs } from '../records/jobs.ts';
 import { jobOfPartial } from './backup-operation.ts';
 import type { WorkerContext } from './context.ts';
 import { jobOfRestoreKey } from './restore-operation.ts';
@@ -27,9 +27,15 @@ export async function sweepStores(context: WorkerContext): Promise<void> {
 export async function sweepRestores(context: WorkerContext): Promise<void> {
   const onWarning = (text: string) => context.log.warn(text);
   const journals = await journalKeys(context);
-  const ended = await endedJobIds(context.db, journals.map(jobOfRestoreKey));
+  const ended = await endedJobs(context.db, journals.map(jobOfRestoreKey));
   for (const key of journals) {
-    if (!ended.has(jobOfRestoreKey(key))) continue;
+    const end = ended.get(jobOfRestoreKey(key));
+    if (end === undefined) continue;
+    if (end === 'COMPLETED') {
+      // A worker with journals elsewhere did it instead. Going on here would undo what has changed since.
+      context.log.error({ restore: key, journalDir: context.journalDir }, 'another worker has finished this interrupted restore; what its journal names beside the targets is to be removed by hand, then the journal');
+      continue;
+    }
     await engine.recoverRestore(context.journalDir, key, { onWarning }).then(
       (recovery) => context.log.warn({ restore: key, recovery }, 'brought an interrupted restore to its end'),
       (error: unknown) => context.log.error({ error, restore: key }, 'an interrupted restore could not be brought to its end'),
@@ -52,7 +58,7 @@ async function sweepEnded<T>(context: WorkerContext, jobOf: (name: string) => st
     return false;
   });
   if (seen.size === 0) return nothing;
-  const ended = await endedJobIds(context.db, [...seen.values()]);
+  const ended = await endedJobs(context.db, [...seen.values()]);
   return sweep((name) => ended.has(seen.get(name) ?? ''));
 }
 

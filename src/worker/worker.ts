@@ -98,6 +98,7 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
     if (job.attempt > MAX_ATTEMPTS) {
       throw new GatewayError('WORKER_DIED', `The worker died ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
     }
+    if (job.attempt > 1) run.note(`The worker that ran it before died; this is attempt ${job.attempt} of ${MAX_ATTEMPTS}.`);
     log.info('job started');
     await operation.run(context, run);
     log.info('job completed');

@@ -119,7 +119,7 @@ function everything(type: GraphQLOutputType, depth: number): string {
   const named = getNamedType(type);
   if (!isCompositeType(named)) return '';
   if (!isObjectType(named)) return '{ __typename id }';
-  if (/Connection$/.test(named.name)) return `{ nodes ${everything(fieldType(named, 'nodes'), depth)} pageInfo { hasNextPage hasPreviousPage } }`;
+  if (named.name.endsWith('Connection')) return `{ nodes ${everything(fieldType(named, 'nodes'), depth)} pageInfo { hasNextPage hasPreviousPage } }`;
   const fields = Object.values(named.getFields()).flatMap((field) =>
     isCompositeType(getNamedType(field.type)) && depth === 0 ? [] : [`${field.name}${everything(field.type, depth - 1)}`]);
   return `{ __typename ${fields.join(' ')} }`;

@@ -1,21 +1,22 @@
 /**
  * A gateway's database, reached past the gateway: what another gateway, the retention or an administrator does to it.
  */
-import { connect, createServer, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type postgres from 'postgres';
-import { postgresClient } from '../../src/db/client.ts';
+import { postgresClient, type Connection } from '../../src/db/client.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts';
+import { until } from './gateway.ts';
 
 export interface TestDatabase {
   readonly sql: postgres.Sql;
   /** One more connection, for a transaction that stays open; ended with the others. */
   session(): postgres.Sql;
-  /** The directory of the server's socket. */
-  readonly host: string;
-  /** SIGKILL of the server; whoever uses it starts it again. */
+  readonly connection: Exclude<Connection, string>;
+  /** SIGKILL of the server; whoever uses it starts it again. Resolves when that is done; `sql` is another one then. */
   kill(): Promise<void>;
   close(): Promise<void>;
 }
@@ -23,22 +24,30 @@ export interface TestDatabase {
 /** Joins the embedded server of a data directory, or starts it. */
 export async function openGatewayDatabase(dataDir: string): Promise<TestDatabase> {
   const server = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) });
-  const sql = postgresClient(server.connection, { max: 4 });
-  const sessions = [sql];
+  let sql = postgresClient(server.connection, { max: 4 });
+  const sessions: postgres.Sql[] = [];
+  const serverStart = async () => (await sql<{ at: string }[]>`select pg_postmaster_start_time()::text as at`)[0]?.at;
   return {
-    sql,
+    get sql() { return sql; },
     session() {
       const session = postgresClient(server.connection, { max: 1 });
       sessions.push(session);
       return session;
     },
-    host: server.connection.host,
+    connection: server.connection,
     async kill() {
+      const before = await serverStart();
       const [pid] = (await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n');
       process.kill(Number(pid), 'SIGKILL');
+      // Its sessions notice only a moment later.
+      await until('the server is back', async () => {
+        await sql.end({ timeout: 0 });
+        sql = postgresClient(server.connection, { max: 4 });
+        return (await serverStart().catch(() => before)) !== before;
+      });
     },
     async close() {
-      await Promise.all(sessions.map((session) => session.end({ timeout: 1 })));
+      await Promise.all([sql, ...sessions].map((session) => session.end({ timeout: 1 })));
       await server.stop();
     },
   };
@@ -51,16 +60,14 @@ export interface DatabaseRoute {
   freeze(): void;
   /** Refuses all, and ends what there is. */
   cut(): void;
-  mend(): void;
+  mend(): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
   const pairs = new Set<[Socket, Socket]>();
-  let isCut = false;
   const route = createServer((outer) => {
-    if (isCut) return void outer.resetAndDestroy();
-    const inner = connect(join(database.host, '.s.PGSQL.5432'));
+    const inner = connect(join(database.connection.host, '.s.PGSQL.5432'));
     const pair: [Socket, Socket] = [outer, inner];
     pairs.add(pair);
     outer.pipe(inner);
@@ -72,9 +79,9 @@ export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
     };
     for (const socket of pair) socket.on('error', end).on('close', end);
   });
-  await new Promise<void>((resolve) => { route.listen(0, '127.0.0.1', resolve); });
-  const address = route.address();
-  const port = typeof address === 'object' ? address?.port : 0;
+  const listen = (at: number) => once(route.listen(at, '127.0.0.1'), 'listening');
+  await listen(0);
+  const { port } = route.address() as AddressInfo;
   return {
     url: `postgres://backup_gateway@127.0.0.1:${port}/backup_gateway`,
     freeze() {
@@ -86,10 +93,10 @@ export async function routeTo(database: TestDatabase): Promise<DatabaseRoute> {
       }
     },
     cut() {
-      isCut = true;
+      route.close();
       for (const [outer] of pairs) outer.resetAndDestroy();
     },
-    mend() { isCut = false; },
+    async mend() { await listen(port); },
     close: () => new Promise((resolve) => {
       route.close(() => resolve());
       for (const [outer] of pairs) outer.destroy();

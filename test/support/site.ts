@@ -193,12 +193,13 @@ export async function cancelJob(gateway: TestGateway, id: string): Promise<any> 
 /** The statuses a record went through. */
 export const statusesOf = (record: { transitions: { nodes: { to: string | null }[] } }): (string | null)[] => record.transitions.nodes.map(({ to }) => to);
 
-/** Whether a gateway has a file of a partial backup open. */
-export function isWriting(gateway: GatewayProcess): boolean {
+/** Whether a gateway has a file of a partial backup open, or the one that is named. */
+export function isWriting(gateway: GatewayProcess, file = ''): boolean {
   const fds = `/proc/${gateway.process.pid}/fd`;
   return fs.readdirSync(fds).some((fd) => {
     try {
-      return fs.readlinkSync(`${fds}/${fd}`).includes('/.partial.');
+      const path = fs.readlinkSync(`${fds}/${fd}`);
+      return path.includes('/.partial.') && path.includes(file);
     } catch {
       return false;
     }

@@ -55,7 +55,7 @@ test('a file that vanishes while it is backed up is named in the reason', async 
   fs.writeFileSync(site.at('users/vanishing'), 'the last by name');
   const { id } = await createBackup(gateway, { name: 'vanishing' });
   // The archive's tar, not the one that only counts: it stands still in the large files before this one.
-  const tar = await until('tar reads', () => (isWriting(gateway) ? childrenOf(gateway.process.pid ?? 0, 'tar')[0] : undefined));
+  const tar = await until('tar reads', () => (isWriting(gateway, 'USERS_CONFIG') ? childrenOf(gateway.process.pid ?? 0, 'tar')[0] : undefined));
   process.kill(tar, 'SIGSTOP');
   fs.rmSync(site.at('users/vanishing'));
   process.kill(tar, 'SIGCONT');

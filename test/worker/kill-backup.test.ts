@@ -4,10 +4,10 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { until, type GatewayProcess } from '../support/gateway.ts';
-import { backupIs, createBackup, isWriting, makeBackup, makeIncompressible, openSite, pause, seeded, showBackup, statusesOf, type Site } from '../support/site.ts';
+import { backupIs, createBackup, isWriting, makeBackup, makeIncompressible, openSite, pause, seeded, showBackup, showJob, statusesOf, type Site } from '../support/site.ts';
 
 /** How often a backup is killed, at moments spread over its whole length; more of them find more. */
-const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 4);
+const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 3);
 /** No status may be stuck for longer, in milliseconds. */
 const PROMPT = 30_000;
 
@@ -60,7 +60,7 @@ describe('a gateway killed during a backup', () => {
 
   test('leaves it to another gateway on the same data, which makes it within 30 seconds', async () => {
     const [first, second] = await Promise.all([site.start(), site.start()]);
-    const { id } = await createBackup(first, { name: 'taken-over' });
+    const { id, jobId } = await createBackup(first, { name: 'taken-over' });
     // Either may have claimed it; the partial directory has open files of the one that works.
     const worker = await until('one of them works on it', () => [first, second].find((gateway) => isWriting(gateway)));
     await worker.kill();
@@ -69,6 +69,7 @@ describe('a gateway killed during a backup', () => {
     expect(await expectCleanEnd(heir, id)).toBe('SUCCESS');
     const [job] = await site.sql`select attempt from jobs order by id desc limit 1`;
     expect(job?.['attempt']).toBe(2);
+    expect((await showJob(heir, jobId)).messages).toEqual([expect.stringContaining('attempt 2 of 3')]);
     await makeBackup(heir, { name: 'after-taken-over' });
     await heir.stop();
   });

@@ -8,7 +8,7 @@ import { createRestore, makeBackup, openSite, pause, requestRestore, restoreIs, 
 import { describeTree } from '../support/tree.ts';
 
 /** How often a restore is killed, at moments spread over its whole length, and how often right in its swap. */
-const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 4);
+const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 3);
 const SWAP_ROUNDS = Number(process.env['KILL_SWAP_ROUNDS'] ?? 2);
 const PROMPT = 30_000;
 /** So many targets that the swap, a rename after the other, lasts long enough to be hit. */
@@ -175,6 +175,30 @@ describe('a start', () => {
     // Of a job not known here: another installation may be at work.
     expect(fs.existsSync(foreign)).toBe(true);
     fs.rmSync(foreign, { recursive: true });
+    expect(site.restoreLeftovers('site')).toEqual([]);
+  });
+});
+
+describe('a restore that can be brought to no end', () => {
+  test('fails with that reason once its attempts have run out, and the next start that can brings it to one', async () => {
+    spoil();
+    const gateway = await site.start();
+    const id = await createRestore(gateway, backupId, ['USERS_CONFIG']);
+    await requestRestore(gateway, id);
+    await spinUntil(isSwapping);
+    await gateway.kill();
+    const journal = site.at('restores', fs.readdirSync(site.at('restores')).find((name) => name.endsWith('.json')) ?? '');
+    const content = fs.readFileSync(journal);
+    fs.writeFileSync(journal, 'cannot be read');
+    await site.sql`update jobs set attempt = 3 where status = 'EXECUTING'`;
+    await site.expireLeases();
+    const next = await site.start();
+    const restore = await restoreIs(next, id, ['SUCCESS', 'FAILED']);
+    expect(restore).toMatchObject({ status: 'FAILED', job: { status: 'FAILED', error: expect.stringMatching(/neither old nor new.*journal/s) } });
+    await next.stop();
+    fs.writeFileSync(journal, content);
+    await site.start();
+    expect(now()).toEqual(fresh);
     expect(site.restoreLeftovers('site')).toEqual([]);
   });
 });

@@ -4,7 +4,7 @@
 import * as fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { until, type GatewayProcess } from '../support/gateway.ts';
-import { backupIs, createBackup, deleteBackup, isWriting, makeBackup, makeIncompressible, openSite, pause, seeded, showBackup, type Site } from '../support/site.ts';
+import { backupIs, childrenOf, createBackup, deleteBackup, isWriting, makeBackup, makeIncompressible, openSite, pause, seeded, showBackup, type Site } from '../support/site.ts';
 import { describeTree } from '../support/tree.ts';
 
 let site: Site;
@@ -74,5 +74,17 @@ test('a backup that a stale worker puts in place in the last moment gives way to
   const backup = await backupIs(other, id, ['SUCCESS', 'FAILED']);
   expect(backup).toMatchObject({ status: 'SUCCESS', isValid: true, contentFilePath: final });
   expect(JSON.parse(fs.readFileSync(`${final}/manifest.json`, 'utf8')).name).toBe('late');
+  expect(await site.oddities()).toEqual([]);
+});
+
+test('a worker that wakes up to a failure of its own does not take away what another one has finished', async () => {
+  const { id, stale, other } = await stall('stale-failing', 50);
+  const backup = await backupIs(other, id, ['SUCCESS', 'FAILED']);
+  expect(backup.status).toBe('SUCCESS');
+  // It learns of this before it can learn that it has lost the job.
+  for (const tar of childrenOf(stale.process.pid ?? 0, 'tar')) process.kill(tar, 'SIGKILL');
+  stale.process.kill('SIGCONT');
+  await until('the stale worker has given up', () => stale.log().includes('job lost'));
+  expect(await showBackup(other, id)).toMatchObject({ status: 'SUCCESS', job: { status: 'COMPLETED' } });
   expect(await site.oddities()).toEqual([]);
 });

@@ -1,0 +1,29 @@
+/**
+ * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,engine] [--seconds=6]
+ * [--connections=64] [--subscribers=1000] [--files=20000] [--megabytes=500] [--runs=3]`. Prints Markdown.
+ */
+import { parseArgs } from 'node:util';
+import { measureEngine } from './engine.ts';
+import { measureLatency } from './latency.ts';
+import { measureRequests } from './requests.ts';
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: 'requests,latency,engine' },
+    seconds: { type: 'string', default: '6' }, connections: { type: 'string', default: '64' },
+    subscribers: { type: 'string', default: '1000' },
+    files: { type: 'string', default: '20000' }, megabytes: { type: 'string', default: '500' }, runs: { type: 'string', default: '3' },
+  },
+});
+
+const parts: Record<string, () => Promise<void>> = {
+  requests: () => measureRequests({ seconds: Number(values.seconds), connections: Number(values.connections) }),
+  latency: () => measureLatency([1, Number(values.subscribers)]),
+  engine: () => measureEngine({ files: Number(values.files), megabytes: Number(values.megabytes), runs: Number(values.runs) }),
+};
+
+for (const name of values.only.split(',')) {
+  const part = parts[name];
+  if (part === undefined) throw new TypeError(`There is no part ${name}; there are ${Object.keys(parts).join(', ')}.`);
+  await part();
+}

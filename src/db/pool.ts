@@ -1,0 +1,165 @@
+/**
+ * A pool in which each connection is a postgres.js client of its own, and is thrown away when it ends.
+ *
+ * The driver's own pool uses an ended connection again: a ROLLBACK on it throws from a timer, which nobody can catch,
+ * and what it had not sent yet keeps the place from ever connecting again. Here nothing is sent on a connection that
+ * has ended, everything under way on it is rejected, and nothing that is left of it meets another request.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import postgres from 'postgres';
+import { GatewayError } from '../domain/errors.ts';
+
+type Parameters = readonly unknown[];
+type Options = postgres.UnsafeQueryOptions | undefined;
+
+/** What Drizzle's session asks of a client: statements, and their rows as objects or arrays. */
+interface Statement extends PromiseLike<unknown> { values(): Promise<unknown> }
+interface Session { unsafe(text: string, parameters?: Parameters, options?: Options): Statement }
+
+/** How long a request waits for a free connection, in milliseconds. */
+const PATIENCE = 15_000;
+/** Connections do not grow old: what the server keeps for one, prepared statements above all, is let go, in milliseconds. */
+const LIFETIME = 30 * 60_000;
+
+const lost = () => new GatewayError('CONNECTION_LOST', 'The connection to the database was lost.', 'Try again.');
+const stopping = () => new GatewayError('DATABASE_CLOSED', 'The gateway is stopping.', 'Try again at another gateway, or later.');
+
+/** SQLSTATE classes that say that the connection, and not the statement, is at fault. */
+const CONNECTION_FAULT = /^(08|57P)/;
+
+const session = (run: (text: string, parameters: Parameters, options: Options, asValues: boolean) => Promise<unknown>): Session => ({
+  unsafe: (text, parameters = [], options) => ({
+    // Lazily, since only what is called now says in which form the rows are wanted.
+    // oxlint-disable-next-line unicorn/no-thenable
+    then: (fulfilled, rejected) => run(text, parameters, options, false).then(fulfilled, rejected),
+    values: () => run(text, parameters, options, true),
+  }),
+});
+
+/** One connection. */
+class Member {
+  /** It has ended, or may have: nothing more may be sent on it. */
+  isLost = false;
+  readonly #client: postgres.Sql;
+  readonly #bornAt = performance.now();
+  readonly #underWay = new Set<(error: Error) => void>();
+
+  constructor(open: (onclose: () => void) => postgres.Sql) {
+    this.#client = open(() => {
+      this.isLost = true;
+      for (const reject of this.#underWay) reject(lost());
+    });
+  }
+
+  get isOld(): boolean {
+    return performance.now() - this.#bornAt > LIFETIME;
+  }
+
+  run(text: string, parameters: Parameters = [], options?: Options, asValues = false): Promise<unknown> {
+    if (this.isLost) return Promise.reject(lost());
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#underWay.add(reject);
+    const query = this.#client.unsafe(text, parameters as never[], options);
+    void (asValues ? query.values() : query).then(resolve, (error: unknown) => {
+      this.isLost ||= !(error instanceof postgres.PostgresError) || CONNECTION_FAULT.test(error.code);
+      reject(error);
+    });
+    return promise.finally(() => this.#underWay.delete(reject));
+  }
+
+  end(timeout: number): Promise<void> {
+    this.isLost = true;
+    return this.#client.end({ timeout }).catch(() => undefined);
+  }
+}
+
+/** The pool, in the shape that Drizzle takes for a client. */
+export class ConnectionPool {
+  /** Drizzle notes here how values are read and written; `open` must give its clients the same. */
+  readonly options = { parsers: {}, serializers: {} };
+  readonly #open: (onclose: () => void) => postgres.Sql;
+  readonly #max: number;
+  readonly #idle: Member[] = [];
+  readonly #all = new Set<Member>();
+  readonly #waiting: PromiseWithResolvers<Member>[] = [];
+  #isClosed = false;
+
+  constructor(open: (onclose: () => void) => postgres.Sql, max: number) {
+    this.#open = open;
+    this.#max = max;
+  }
+
+  readonly unsafe = session((text, parameters, options, asValues) =>
+    this.#use((member) => member.run(text, parameters, options, asValues))).unsafe;
+
+  /** Runs work in a transaction; it is committed, or nothing of it is. */
+  begin<T>(work: (transaction: Session) => Promise<T>): Promise<T> {
+    return this.#use(async (member) => {
+      await member.run('begin');
+      try {
+        const result = await work(session((text, parameters, options, asValues) => member.run(text, parameters, options, asValues)));
+        const { command } = await member.run('commit') as { command: string };
+        // The server answers so where a statement had failed and its error was not passed on.
+        if (command !== 'COMMIT') throw new GatewayError('TRANSACTION_ABORTED', 'A statement of the transaction had failed; nothing of it was written.', '');
+        return result;
+      } catch (error) {
+        if (!member.isLost) await member.run('rollback').catch(() => { member.isLost = true; });
+        throw error;
+      }
+    });
+  }
+
+  async #use<T>(work: (member: Member) => Promise<T>): Promise<T> {
+    const member = await this.#take();
+    try {
+      return await work(member);
+    } finally {
+      this.#giveBack(member);
+    }
+  }
+
+  async #take(): Promise<Member> {
+    if (this.#isClosed) throw stopping();
+    for (let member = this.#idle.pop(); member !== undefined; member = this.#idle.pop()) {
+      if (!member.isLost) return member;
+      this.#discard(member);
+    }
+    if (this.#all.size < this.#max) return this.#add();
+    const place = Promise.withResolvers<Member>();
+    this.#waiting.push(place);
+    const patience = setTimeout(() => {
+      this.#waiting.splice(this.#waiting.indexOf(place), 1);
+      place.reject(new GatewayError('DATABASE_BUSY', `No connection to the database became free within ${PATIENCE / 1_000} seconds.`, 'Try again later.'));
+    }, PATIENCE);
+    return place.promise.finally(() => clearTimeout(patience));
+  }
+
+  #add(): Member {
+    const member = new Member(this.#open);
+    this.#all.add(member);
+    return member;
+  }
+
+  #giveBack(member: Member): void {
+    const isUsable = !member.isLost && !member.isOld && !this.#isClosed;
+    if (!isUsable) this.#discard(member);
+    const next = this.#waiting.shift();
+    if (next !== undefined) next.resolve(isUsable ? member : this.#add());
+    else if (isUsable) this.#idle.push(member);
+  }
+
+  #discard(member: Member): void {
+    this.#all.delete(member);
+    void member.end(0);
+  }
+
+  /** Ends every connection; what is under way gets this long, in milliseconds. */
+  async end(grace: number): Promise<void> {
+    this.#isClosed = true;
+    for (const place of this.#waiting.splice(0)) place.reject(stopping());
+    const lastMoment = performance.now() + grace;
+    const isBusy = () => this.#all.size > this.#idle.length;
+    while (isBusy() && performance.now() < lastMoment) await sleep(10);
+    await Promise.all([...this.#all].map((member) => member.end(0)));
+  }
+}
