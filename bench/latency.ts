@@ -13,14 +13,15 @@ export async function measureLatency(audiences: number[]): Promise<void> {
   const { gateway, database: { sql }, backups: [backup = 0] } = subject;
   const rows: (string | number)[][] = [];
   for (const subscribers of audiences) {
-    const audience: Audience = { url: `${gateway.url.replace('http', 'ws')}/graphql`, token: gateway.token, subscribers };
+    const { data: { feedCursor: after } } = await gateway.query('{ feedCursor }');
+    const audience: Audience = { url: `${gateway.url.replace('http', 'ws')}/graphql`, token: gateway.token, subscribers, after };
     const worker = new Worker(new URL('./subscribers.ts', import.meta.url), { workerData: audience });
     await once(worker, 'message');
 
     const [rounds, warmUp] = subscribers < 100 ? [500, 100] : [60, 10];
     const [all, last]: [number[], number[]] = [[], []];
     for (let round = 0; round < rounds + warmUp; round += 1) {
-      const received = once(worker, 'message') as Promise<[bigint[]]>;
+      const received = once(worker, 'message', { signal: AbortSignal.timeout(10_000) }) as Promise<[bigint[]]>;
       const status = round % 2 === 0 ? 'MISSING' : 'SUCCESS';
       const sent = process.hrtime.bigint();
       await sql`update backups set status = ${status} where id = ${backup}`;

@@ -68,6 +68,7 @@ async function start(config: Config, log: Logger, options: { onStatement?: (text
     const { id: feedId } = await feedState(db);
 
     const worker = await startWorker({ db, sealing, log, journalDir: join(config.dataDir, 'restores'), installation: feedId.slice(0, 8), onWake: (wake) => listener.on('jobs', wake) });
+    started.defer(() => worker.stop());
 
     let url = '';
     const publicUrl = () => config.publicUrl ?? url;
@@ -79,13 +80,15 @@ async function start(config: Config, log: Logger, options: { onStatement?: (text
       },
     });
     started.defer(() => server.close());
-    // First of all: a signal to the whole process group has reached tar too, and its job must go back, not fail.
-    started.defer(() => worker.stop());
     url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`;
 
     return {
       url, publicUrl: publicUrl(), adminToken: secrets.adminToken.reveal(), adminTokenIsNew: secrets.adminTokenGenerated,
-      stop: () => started.disposeAsync(),
+      async stop() {
+        // First of all: a signal to the whole process group has reached tar too, and its job must go back, not fail.
+        await worker.stop();
+        await started.disposeAsync();
+      },
     };
   } catch (error) {
     await started.disposeAsync();

@@ -37,5 +37,5 @@ try {
   await main();
 } catch (error) {
   console.error(error instanceof GatewayError ? error.advice : error);
-  process.exitCode = 1;
+  process.exit(1);
 }

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openGatewayDatabase, routeTo, type TestDatabase } from './support/database.ts';
+import { addBackup } from './support/feed.ts';
 import { newDataDir, startGateway, startGatewayProcess, until, type GatewayOptions, type GatewayProcess, type TestGateway } from './support/gateway.ts';
 import { RawSocket } from './support/socket.ts';
 import { rm } from 'node:fs/promises';
@@ -53,16 +54,6 @@ async function open(params?: unknown): Promise<RawSocket> {
   return socket;
 }
 
-let made = 0;
-/** A new record that the worker leaves alone. */
-async function addBackup(to: TestDatabase = database): Promise<{ id: number; name: string }> {
-  const name = `made-${made += 1}`;
-  const [row] = await to.sql<{ id: string }[]>`
-    insert into backups (deployment_id, store_id, name, type, status, version, initiated_by, directory, groups)
-    select d.id, s.id, ${name}, 'CONFIG', 'SUCCESS', '1', 'test', ${name}, '{}' from deployments d, stores s where s.is_default returning id`;
-  return { id: Number(row?.id), name };
-}
-
 describe('on one socket', () => {
   test('a faulty operation is answered by itself, and the others go on', async () => {
     const socket = await open();
@@ -89,7 +80,7 @@ describe('on one socket', () => {
     socket.socket.send(`{"id":"deep","type":"subscribe","payload":{"query":"query ($a: ID) { feedCursor backup(id: $a) { id } }","variables":{"b":${deepValue}}}}`);
     expect((await socket.next('deep')).type).toMatch(/next|error/);
     expect(socket.isOpen).toBe(true);
-    const { name } = await addBackup();
+    const { name } = await addBackup(database);
     expect(await socket.next('watch')).toEqual({ id: 'watch', type: 'next', payload: { data: { backupStatusChanged: { backupName: name, to: 'SUCCESS' } } } });
   });
 
@@ -202,12 +193,12 @@ describe('over HTTP', () => {
   });
 
   test('a subscription comes as Server-Sent Events, and is let go when the client is gone', async () => {
-    const { name: first } = await addBackup();
+    const { name: first } = await addBackup(database);
     const abort = new AbortController();
     left.push(() => abort.abort());
     const response = await fetch(`${gateway.url}/graphql`, {
       method: 'POST', signal: abort.signal, headers: { ...bearer(), accept: 'text/event-stream', 'content-type': 'application/json' },
-      body: JSON.stringify({ query: 'subscription ($id: ID!) { backupStatusChanged(id: $id) { backupName from to } }', variables: { id: String(made && (await idOf(first))) } }),
+      body: JSON.stringify({ query: 'subscription ($id: ID!) { backupStatusChanged(id: $id) { backupName from to } }', variables: { id: String(await idOf(first)) } }),
     });
     expect(response.headers.get('content-type')).toContain('text/event-stream');
     let text = '';

@@ -127,7 +127,7 @@ describe('with an id and no cursor', () => {
 
 describe('with an id the stream completes', () => {
   test('when the backup is gone', async () => {
-    const backup = await addBackup(database);
+    const backup = await addBackup(database, 'default');
     const socket = await watch('BACKUP', { id: backup.id });
     await socket.next('watch');
     await gateway.query('mutation ($id: ID!) { deleteBackup(input: { id: $id }) { __typename } }', { id: backup.id });

@@ -77,11 +77,16 @@ export async function readUntil(socket: RawSocket, id: string, position: number)
 let made = 0;
 
 /** Adds a backup that no worker looks at. @returns its number and global id */
-export async function addBackup({ sql }: TestDatabase): Promise<{ number: number; id: string; name: string }> {
+export async function addBackup({ sql }: TestDatabase, store: 'nowhere' | 'default' = 'nowhere'): Promise<{ number: number; id: string; name: string }> {
   const name = `made-${made += 1}`;
+  // In a store that cannot be reached, where the worker does not look for its files.
+  await sql`
+    insert into stores (name, type, path, is_default, requires_passcode, is_declared, is_prepared, status)
+    values ('nowhere', 'DIRECTORY', '/nowhere/backups', false, false, false, true, 'UNREACHABLE') on conflict do nothing`;
   const [row] = await sql<{ id: string }[]>`
     insert into backups (deployment_id, store_id, name, type, status, version, initiated_by, directory, groups)
-    select d.id, s.id, ${name}, 'CONFIG', 'SUCCESS', '1', 'test', ${name}, '{}' from deployments d, stores s where s.is_default returning id`;
+    select d.id, s.id, ${name}, 'CONFIG', 'SUCCESS', '1', 'test', ${name}, '{}' from deployments d, stores s
+    where d.is_default and s.name = ${store} returning id`;
   return { number: Number(row?.id), id: Buffer.from(`Backup:${row?.id}`).toString('base64url'), name };
 }
 
