@@ -12,6 +12,7 @@ import type { SourceSpec } from '../domain/deployment.ts';
 import { encryptTo } from './age.ts';
 import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
 import { MemberScanner } from './members.ts';
+import { killedBy } from './process.ts';
 import { resolveSource, tarReadFault } from './source.ts';
 import { complaints, startCreating } from './tar.ts';
 import type { Tar } from './tar.ts';
@@ -74,7 +75,7 @@ export async function writeArchive(
   });
   try {
     throwIfCancelled(signal);
-    const child = startCreating(job.tar, input, 'archive');
+    const child = killedBy(signal, startCreating(job.tar, input, 'archive'));
     const scanner = new MemberScanner(job.source.type, onPass);
     const writer = new DigestingWriter(handle);
     const zstd = createZstdCompress({

@@ -3,6 +3,7 @@
  */
 import type { SourceSpec } from '../domain/deployment.ts';
 import { throwIfCancelled } from './faults.ts';
+import { killedBy } from './process.ts';
 import { tarReadFault } from './source.ts';
 import { startCreating } from './tar.ts';
 import type { Tar, TarInput } from './tar.ts';
@@ -16,24 +17,19 @@ const SLASH = 0x2f;
  */
 export async function estimate(tar: Tar, source: SourceSpec, input: TarInput, signal: AbortSignal): Promise<{ bytes: number; files: number }> {
   throwIfCancelled(signal);
-  const child = startCreating(tar, input, 'estimate');
-  signal.addEventListener('abort', child.kill, { once: true });
-  try {
-    let files = 0;
-    let last = 0;
-    // One line a name; line breaks in names are escaped, and a directory's name ends in a slash.
-    child.stdout?.on('data', (names: Buffer) => {
-      for (let at = names.indexOf(NEWLINE); at >= 0; at = names.indexOf(NEWLINE, at + 1)) {
-        if ((at === 0 ? last : names[at - 1]) !== SLASH) files += 1;
-      }
-      last = names[names.length - 1] ?? 0;
-    });
-    const exit = await child.exit;
-    throwIfCancelled(signal);
-    // 1: something changed meanwhile. Only the real reading decides whether that matters.
-    if (exit.code !== 0 && exit.code !== 1) throw tarReadFault(source, exit);
-    return { bytes: Number(/^Total bytes written: (\d+)/m.exec(exit.stderr)?.[1] ?? 0), files };
-  } finally {
-    signal.removeEventListener('abort', child.kill);
-  }
+  const child = killedBy(signal, startCreating(tar, input, 'estimate'));
+  let files = 0;
+  let last = 0;
+  // One line a name; line breaks in names are escaped, and a directory's name ends in a slash.
+  child.stdout?.on('data', (names: Buffer) => {
+    for (let at = names.indexOf(NEWLINE); at >= 0; at = names.indexOf(NEWLINE, at + 1)) {
+      if ((at === 0 ? last : names[at - 1]) !== SLASH) files += 1;
+    }
+    last = names[names.length - 1] ?? 0;
+  });
+  const exit = await child.exit;
+  throwIfCancelled(signal);
+  // 1: something changed meanwhile. Only the real reading decides whether that matters.
+  if (exit.code !== 0 && exit.code !== 1) throw tarReadFault(source, exit);
+  return { bytes: Number(/^Total bytes written: (\d+)/m.exec(exit.stderr)?.[1] ?? 0), files };
 }

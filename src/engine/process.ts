@@ -55,6 +55,14 @@ export function start(path: string, args: readonly string[], pipes: { stdin?: bo
   return { stdin: process.stdin, stdout: process.stdout, exit, kill: () => void process.kill('SIGKILL') };
 }
 
+/** Ends the child when the signal comes, whatever it is waiting for. Answers the child. */
+export function killedBy(signal: AbortSignal, child: Child): Child {
+  if (signal.aborted) child.kill();
+  signal.addEventListener('abort', child.kill, { once: true });
+  void child.exit.catch(() => undefined).finally(() => signal.removeEventListener('abort', child.kill));
+  return child;
+}
+
 /** The program that takes the input ended before the input did. */
 export class InputRefused extends Error {}
 

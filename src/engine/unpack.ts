@@ -9,7 +9,7 @@ import type { ManifestArchive } from './contract.ts';
 import { targetFault, throwIfCancelled } from './faults.ts';
 import type { JournalEntry } from './journal.ts';
 import { MemberScanner } from './members.ts';
-import { InputRefused } from './process.ts';
+import { InputRefused, killedBy } from './process.ts';
 import type { Exit } from './process.ts';
 import { readWhole } from './read.ts';
 import { complaints, startExtracting, summary } from './tar.ts';
@@ -72,7 +72,7 @@ async function extract(
   throwIfCancelled(signal);
   const { archive, identity, entry } = job;
   const scanner = new MemberScanner(archive.source.type, onPass);
-  const child = startExtracting(job.tar, into);
+  const child = killedBy(signal, startExtracting(job.tar, into));
   const content = { identity: archive.encrypted ? identity : null, scanner, stdin: child.stdin! };
   try {
     await readWhole(job.backupPath, archive, content, signal);

@@ -10,7 +10,7 @@ import { isMissing, storeFault, throwIfCancelled } from './faults.ts';
 import { IDENTITY_FILE, inspectManifest } from './manifest.ts';
 import type { Finding } from './manifest.ts';
 import { MemberScanner } from './members.ts';
-import { InputRefused } from './process.ts';
+import { InputRefused, killedBy } from './process.ts';
 import { Meter } from './progress.ts';
 import { readWhole } from './read.ts';
 import { complaints, requireTar, startListing, summary } from './tar.ts';
@@ -93,7 +93,7 @@ async function note(findings: Finding[], check: Promise<void>): Promise<void> {
 async function inspectArchive(path: string, archive: ManifestArchive, signal: AbortSignal, onPass: (bytes: number) => void): Promise<void> {
   if (archive.encrypted) return await readWhole(path, archive, null, signal, onPass);
   const scanner = new MemberScanner(archive.source.type);
-  const child = startListing(await requireTar());
+  const child = killedBy(signal, startListing(await requireTar()));
   const listed = { members: 0, directories: 0 };
   let isLineStart = true;
   child.stdout?.on('data', (lines: Buffer) => {
