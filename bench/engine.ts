@@ -22,11 +22,11 @@ export async function measureEngine(size: { files: number; megabytes: number; ru
       const own = Math.max(...peaks.map((peak) => peak.ownMegabytes));
       const child = peaks.toSorted((a, b) => b.childMegabytes - a.childMegabytes)[0];
       return [
-        what, ...(seconds.length === 0 ? ['', ''] : [(megabytes / quantile(seconds, 0.5)).toFixed(0), quantile(seconds, 0.5).toFixed(1)]), stored === undefined ? '' : (stored / 1e6).toFixed(0),
+        what, ...(seconds.length === 0 ? ['', ''] : [quantile(seconds, 0.5), Math.min(...seconds)].map((time) => `${(megabytes / time).toFixed(0)} (${time.toFixed(1)} s)`)), stored === undefined ? '' : (stored / 1e6).toFixed(0),
         peaks.length === 0 ? '' : own.toFixed(0), child === undefined || child.child === '' ? '' : `${child.childMegabytes.toFixed(0)} (${child.child})`,
       ];
     });
-    printTable(`${size.files} files, ${megabytes.toFixed(0)} MB, median of ${size.runs}`, ['', 'MB/s', 'seconds', 'stored MB', 'gateway peak MB', 'largest child peak MB'], rows);
+    printTable(`${size.files} files, ${megabytes.toFixed(0)} MB, ${size.runs} runs`, ['', 'MB/s, median', 'MB/s, best', 'stored MB', 'gateway peak MB', 'largest child peak MB'], rows);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
