@@ -71,6 +71,14 @@ export async function readJournal(journalDir: string, restoreKey: string): Promi
   }
 }
 
+/** Removes what a process left that died while it wrote its first journal. */
+export async function removeUnfinishedJournal(journalDir: string, restoreKey: string): Promise<void> {
+  const path = pathOf(journalDir, restoreKey);
+  await rm(`${path}.tmp`, { force: true }).catch((error: unknown) => {
+    throw ioFault(error, `The journal ${path} could not be removed`);
+  });
+}
+
 /** The last act of a restore. */
 export async function removeJournal(journalDir: string, restoreKey: string): Promise<void> {
   const path = pathOf(journalDir, restoreKey);

@@ -7,7 +7,7 @@ import type { SourceSpec } from '../domain/deployment.ts';
 import type { Recovery } from './contract.ts';
 import { complete } from './complete.ts';
 import { exists, removeTree } from './disk.ts';
-import { readJournal } from './journal.ts';
+import { readJournal, removeUnfinishedJournal } from './journal.ts';
 import { keepRoot, putBackRoot } from './root.ts';
 import { requireTar } from './tar.ts';
 import { restoreKeyOf } from './target.ts';
@@ -25,7 +25,11 @@ export async function recoverRestore(
   run: { onWarning?(text: string): void; onStep?(step: string): void | Promise<void> } = {},
 ): Promise<Recovery> {
   const journal = await readJournal(journalDir, restoreKey);
-  if (journal === null) return 'none';
+  if (journal === null) {
+    // One that was being written for the first time when the process died: nothing had been touched.
+    await removeUnfinishedJournal(journalDir, restoreKey);
+    return 'none';
+  }
   const { outcome } = await complete(journal, {
     tar: await requireTar(), journalDir,
     onStep: async (step) => await run.onStep?.(step),

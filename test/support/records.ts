@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
+import { checkStore } from '../../src/engine/index.ts';
 
 /** The legal way from nothing to each status. */
 const BACKUP_WAYS: Record<string, string[]> = {
@@ -43,8 +44,11 @@ async function plant(sql: postgres.Sql, table: string, ways: Record<string, stri
 
 /** A store whose directory is not there: nobody looks for its backups. */
 export async function plantStore(sql: postgres.Sql, name = 'offsite'): Promise<number> {
+  const path = `/nowhere/${name}`;
+  // As the worker finds it, so that nothing changes when it looks.
+  const { status, detail } = await checkStore(path);
   const [row] = await sql`insert into stores (name, type, path, is_default, requires_passcode, is_declared, is_prepared, status, status_detail)
-    values (${name}, 'DIRECTORY', ${`/nowhere/${name}`}, false, false, true, true, 'UNREACHABLE', 'There is no such directory.') returning id`;
+    values (${name}, 'DIRECTORY', ${path}, false, false, true, true, ${status}, ${detail}) returning id`;
   return Number(row?.['id']);
 }
 
