@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { migrate } from '../src/db/migrate.ts';
@@ -84,6 +84,19 @@ test('the token is generated once, printed once inside the link, and readable by
   expect(await printedBy()).toMatch(/Open http:\/\/127\.0\.0\.1:\d+\/graphql#token=\S{16,}\n$/);
   expect(await printedBy()).not.toContain('#token=');
   expect((await stat(join(directory, 'admin-token'))).mode & 0o777).toBe(0o600);
+});
+
+test('a signal to "npm start" reaches the gateway, which stops in order', async () => {
+  const directory = await dataDir();
+  const child = spawn('npm', ['start'], { cwd: dirname(dirname(PROGRAM)), env: { PATH: process.env['PATH'], HOME: directory, PORT: '0', DATA_DIR: directory } });
+  let printed = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { printed += text; });
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    if (text.includes('is ready')) child.kill('SIGTERM');
+  });
+  // Closed, and not only ended: whoever lives on would hold its output.
+  await once(child, 'close');
+  expect(printed).toContain('"msg":"stopped"');
 });
 
 test('every fault of the environment is told at once, and no secret with it', async () => {
