@@ -73,12 +73,13 @@ const leaseEnd = sql`now() + make_interval(secs => ${LEASE_SECONDS})`;
 const isFree = sql`(${jobs.leaseUntil} is null or ${jobs.leaseUntil} < now() or ${jobs.leaseUntil} > now() + make_interval(secs => ${2 * LEASE_SECONDS}))`;
 
 /**
- * Claims the oldest job that waits, or whose worker has died; `hostIds` null: of any host. A deletion waits until
- * the run that it cancels has ended. SKIP LOCKED keeps two workers from one job.
+ * Claims the oldest job of these operations that waits, or whose worker has died; `hostIds` null: of any host. A
+ * deletion waits until the run that it cancels has ended. SKIP LOCKED keeps two workers from one job.
  */
-export async function claimJob(db: Db, hostIds: readonly number[] | null): Promise<JobRow | undefined> {
+export async function claimJob(db: Db, operations: readonly JobOperation[], hostIds: readonly number[] | null): Promise<JobRow | undefined> {
   const candidate = db.select({ id: jobs.id }).from(jobs).where(and(
     inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']), isFree,
+    isAnyOf(jobs.operation, operations, 'text'),
     hostIds === null ? undefined : sql`(${jobs.hostId} is null or ${isAnyOf(jobs.hostId, hostIds, 'bigint')})`,
     sql`(${jobs.operation} <> 'DELETE' or exists (select from backups b where b.id = ${jobs.backupId} and b.status = 'DELETING'))`,
   )).orderBy(asc(jobs.id)).limit(1).for('update', { skipLocked: true });

@@ -10,7 +10,6 @@ import { findDeployment, placesOf } from '../records/deployments.ts';
 import { changeHeldJob } from '../records/jobs.ts';
 import type { BackupRow, HostRow, StoreRow } from '../records/rows.ts';
 import type { Operation, WorkerContext } from './context.ts';
-
 import { JobLostError, type Run } from './run.ts';
 
 /** The name of an unfinished backup: whose, which job's and which attempt's. */

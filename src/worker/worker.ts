@@ -21,9 +21,9 @@ const CONCURRENCY = 4;
 /** How often the queue is looked at although nothing woke the worker, in milliseconds. */
 const BACKSTOP = 1_000;
 
-const OPERATIONS: Partial<Record<JobOperation, Operation>> = {
-  BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation,
-};
+/** What this version can do; other jobs wait for a worker that can. */
+const OPERATIONS = { BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation } satisfies Partial<Record<JobOperation, Operation>>;
+const CLAIMED = Object.keys(OPERATIONS) as (keyof typeof OPERATIONS)[];
 
 export interface Worker {
   /** Gives running jobs back to the queue, with nothing half-done left behind. */
@@ -52,7 +52,7 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
       const woken = new Promise<void>((resolve) => { wake = resolve; });
       try {
         while (runs.size < CONCURRENCY && !stopping.signal.aborted) {
-          const job = await claimJob(context.db, hostIds);
+          const job = await claimJob(context.db, CLAIMED, hostIds);
           if (job === undefined) break;
           start(job);
         }
@@ -90,10 +90,9 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
 async function work(context: WorkerContext, run: Run): Promise<void> {
   const { job } = run;
   const log = context.log.child({ jobId: job.jobId, operation: job.operation, attempt: job.attempt });
-  const operation = OPERATIONS[job.operation];
+  const operation: Operation = OPERATIONS[job.operation as keyof typeof OPERATIONS];
   const alive = run.keepAlive();
   try {
-    if (operation === undefined) throw new GatewayError('OPERATION_UNKNOWN', `This version cannot do ${job.operation}.`, 'Update the worker.');
     if (job.status === 'CANCELLING') throw new CancelledError();
     if (job.attempt > MAX_ATTEMPTS) {
       throw new GatewayError('WORKER_DIED', `The worker died ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
@@ -113,7 +112,7 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
 }
 
 /** Writes how a job ended that did not complete. */
-async function settle(context: WorkerContext, run: Run, operation: Operation | undefined, error: unknown, log: WorkerContext['log']): Promise<void> {
+async function settle(context: WorkerContext, run: Run, operation: Operation, error: unknown, log: WorkerContext['log']): Promise<void> {
   // The engine tells of an abort in its own words; the reason of the abort is what counts.
   const cause: unknown = run.signal.aborted ? run.signal.reason : error;
   if (cause instanceof WorkerStoppedError) {
@@ -126,10 +125,10 @@ async function settle(context: WorkerContext, run: Run, operation: Operation | u
     if (cause instanceof JobLostError) return log.warn('job given up for want of its lease; it will be run again');
     const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${cause instanceof Error ? cause.message : String(cause)}`;
     log.error({ error: cause }, 'job failed');
-    if (await operation?.fail(context, run, reason)) return;
+    if (await operation.fail(context, run, reason)) return;
     status = await renewLease(context.db, run.hold);
   }
   if (status !== 'CANCELLING') return log.warn('job lost to another worker');
-  await operation?.cancel(context, run);
+  await operation.cancel(context, run);
   log.info('job cancelled');
 }
