@@ -59,21 +59,26 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
 
   async function lookAtAll(): Promise<void> {
     for (const store of await allStores(context.db)) {
-      if (!store.isPrepared) await prepare(context, store);
-      const { status, detail } = await engine.checkStore(store.path);
-      if (status !== store.status) context.log[status === 'READY' ? 'info' : 'warn']({ store: store.name, status, detail }, 'backup store');
-      await setStoreStatus(context.db, store.id, status, detail);
-      if (status === 'UNREACHABLE') {
-        // Nothing is known of its backups; once it is back, all are looked for.
-        unwatch(store.id);
-        dueAt.delete(store.id);
-        continue;
-      }
-      watchStore(store);
-      if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
-        dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
-        await reconcile(store);
-      }
+      // One that goes away in the middle must not keep the others from being looked at.
+      await lookAt(store).catch((error: unknown) => context.log.debug({ error, store: store.name }, 'a store could not be looked at'));
+    }
+  }
+
+  async function lookAt(store: StoreRow): Promise<void> {
+    if (!store.isPrepared) await prepare(context, store);
+    const { status, detail } = await engine.checkStore(store.path);
+    if (status !== store.status) context.log[status === 'READY' ? 'info' : 'warn']({ store: store.name, status, detail }, 'backup store');
+    await setStoreStatus(context.db, store.id, status, detail);
+    if (status === 'UNREACHABLE') {
+      // Nothing is known of its backups; once it is back, all are looked for.
+      unwatch(store.id);
+      dueAt.delete(store.id);
+      return;
+    }
+    watchStore(store);
+    if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
+      dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
+      await reconcile(store);
     }
   }
 
