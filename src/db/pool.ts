@@ -97,7 +97,7 @@ export class ConnectionPool {
     return this.#use(async (member) => {
       await member.run('begin');
       try {
-        const result = await work(session((text, parameters, options, asValues) => member.run(text, parameters, options, asValues)));
+        const result = await work(session(member.run.bind(member)));
         const { command } = await member.run('commit') as { command: string };
         // The server answers so where a statement had failed and its error was not passed on.
         if (command !== 'COMMIT') throw new GatewayError('TRANSACTION_ABORTED', 'A statement of the transaction had failed; nothing of it was written.', '');

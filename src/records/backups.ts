@@ -4,7 +4,7 @@
 import { and, eq, gte, ilike, inArray, lt, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { backups, hosts, restores } from '../db/schema.ts';
-import { RUNNING_BACKUP_STATUSES, type BackupStatus, type BackupType, type ValidityProblem } from '../domain/vocabulary.ts';
+import { RUNNING_BACKUP_STATUSES, type BackupStatus, type BackupType } from '../domain/vocabulary.ts';
 import { DEFAULT_DEPLOYMENT, type RecordRef } from './ids.ts';
 import { countRows, readPage, type Page, type PageArguments, type SortKey } from './page.ts';
 import { isAnyOf, type BackupRow, type Columns } from './rows.ts';
@@ -126,10 +126,6 @@ export async function changeBackupStatus(
 /** Changes what a person may change: description and retention date. */
 export async function updateBackupDetails(db: Db, id: number, details: { description?: string | null; retentionDate?: Date | null }): Promise<void> {
   if (Object.keys(details).length > 0) await db.update(backups).set(details).where(eq(backups.id, id));
-}
-
-export async function setFileProblems(db: Db, id: number, fileProblems: ValidityProblem[]): Promise<void> {
-  await db.update(backups).set({ fileProblems }).where(eq(backups.id, id));
 }
 
 /** Takes away the record of a backup whose files are gone. */

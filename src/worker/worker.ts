@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CancelledError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
+import { forgetOldKeys } from '../records/idempotency.ts';
 import { claimJob, releaseJob, renewLease } from '../records/jobs.ts';
 import type { JobRow } from '../records/rows.ts';
 import { backupOperation } from './backup-operation.ts';
@@ -20,6 +21,9 @@ import { sweepRestores, sweepStores } from './sweep.ts';
 const CONCURRENCY = 4;
 /** How often the queue is looked at although nothing woke the worker, in milliseconds. */
 const BACKSTOP = 1_000;
+
+/** How often what nobody asks for any more is removed from the database, in milliseconds. */
+const HOUSEKEEPING = 60 * 60_000;
 
 /** What this version can do; other jobs wait for a worker that can. */
 const OPERATIONS = { BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation } satisfies Partial<Record<JobOperation, Operation>>;
@@ -38,6 +42,11 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
   await sweepStores(context);
   await sweepRestores(context);
   const stores = await keepStores(context);
+
+  const keepHouse = () => forgetOldKeys(context.db).catch((error: unknown) => context.log.debug({ error }, 'old idempotency keys remain'));
+  await keepHouse();
+  const housekeeping = setInterval(keepHouse, HOUSEKEEPING);
+  housekeeping.unref();
 
   const stopping = new AbortController();
   const runs = new Map<Run, Promise<void>>();
@@ -77,6 +86,7 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
   return {
     async stop() {
       stopping.abort();
+      clearInterval(housekeeping);
       stopListening();
       for (const run of runs.keys()) run.stop();
       await looping;

@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { Encrypter } from 'age-encryption';
 import { describe, expect, test } from 'vitest';
 import { decryptWith, encryptTo } from '../../src/engine/age.ts';
 import { createIdentity, openIdentity } from '../../src/engine/index.ts';
+import { withPasscode } from '../support/age.ts';
 import { directory, has, leftovers, makeBackup, makePlace, makeRestore, makeSite } from '../support/engine.ts';
 import { describeTree, makeOddTree, spoilOddTree } from '../support/tree.ts';
 
@@ -136,7 +137,7 @@ describe('an encrypted backup', () => {
     makeOddTree(source);
     const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { key: { recipient, wrappedIdentity: wrapped } });
     const key = join(site.place, 'key.txt');
-    withPasscode(['age', '-d', '-o', key, join(path, 'identity.age')]);
+    withPasscode(PASSCODE, ['age', '-d', '-o', key, join(path, 'identity.age')]);
     expect(fs.readFileSync(key, 'utf8').trim()).toBe(identity);
 
     const archive = join(path, 'USERS_CONFIG.tar.zst.age');
@@ -147,25 +148,7 @@ describe('an encrypted backup', () => {
     expect(describeTree(target)).toEqual(describeTree(source));
 
     const direct = join(site.place, 'direct.tar.zst');
-    withPasscode(['age', '-d', '-i', join(path, 'identity.age'), '-o', direct, archive]);
+    withPasscode(PASSCODE, ['age', '-d', '-i', join(path, 'identity.age'), '-o', direct, archive]);
     expect(execFileSync('age', ['-d', '-i', key, archive], { maxBuffer: 1e8 }).equals(fs.readFileSync(direct))).toBe(true);
   });
-
-  /** age reads a passphrase from a terminal only; Python has one to lend. */
-  function withPasscode(command: string[]): void {
-    const script = [
-      'import os, pty, sys',
-      'pid, terminal = pty.fork()',
-      'if pid == 0: os.execvp(sys.argv[2], sys.argv[2:])',
-      'seen = b""',
-      'try:',
-      '    while b"passphrase" not in seen: seen += os.read(terminal, 1000)',
-      '    os.write(terminal, sys.argv[1].encode() + b"\\n")',
-      '    while os.read(terminal, 1000): pass',
-      'except OSError: pass',
-      'sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))',
-    ].join('\n');
-    const done = spawnSync('python3', ['-c', script, PASSCODE, ...command], { encoding: 'utf8', timeout: 30_000 });
-    expect(done.status, done.stderr).toBe(0);
-  }
 });

@@ -5,6 +5,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openIdentity } from '../../src/engine/index.ts';
+import { withPasscode } from '../support/age.ts';
 import type { GatewayProcess } from '../support/gateway.ts';
 import { createRestore, makeBackup, openSite, requestRestore, restoreIs, showBackup, showRestore, type Site } from '../support/site.ts';
 import { has } from '../support/engine.ts';
@@ -58,7 +59,7 @@ test.skipIf(!has('age') || !has('zstd') || !has('python3'))('the backup opens wi
   const [key, target] = [site.at('key.txt'), site.at('by hand')];
   fs.mkdirSync(target);
   try {
-    withPasscode(['age', '-d', '-o', key, `${path}/identity.age`]);
+    withPasscode(PASSCODE, ['age', '-d', '-o', key, `${path}/identity.age`]);
     execFileSync('bash', ['-o', 'pipefail', '-ec', 'age -d -i "$1" "$2" | zstd -d | tar -xp --numeric-owner --warning=no-timestamp -C "$3"',
       'bash', key, `${path}/USERS_CONFIG.tar.zst.age`, target]);
     expect(describeTree(target)).toEqual(backedUp);
@@ -83,21 +84,3 @@ test('neither passcode nor key is in the database, the logs, the backups or the 
   // The search finds what is there: the backup's name is in the database.
   expect(spawnSync('grep', ['-rlaiF', '-e', 'named-sealed', '--', site.at('postgres')], { encoding: 'utf8' }).stdout).not.toBe('');
 });
-
-/** age reads a passphrase from a terminal only; Python has one to lend. */
-function withPasscode(command: string[]): void {
-  const script = [
-    'import os, pty, sys',
-    'pid, terminal = pty.fork()',
-    'if pid == 0: os.execvp(sys.argv[2], sys.argv[2:])',
-    'seen = b""',
-    'try:',
-    '    while b"passphrase" not in seen: seen += os.read(terminal, 1000)',
-    '    os.write(terminal, sys.argv[1].encode() + b"\\n")',
-    '    while os.read(terminal, 1000): pass',
-    'except OSError: pass',
-    'sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))',
-  ].join('\n');
-  const done = spawnSync('python3', ['-c', script, PASSCODE, ...command], { encoding: 'utf8', timeout: 30_000 });
-  expect(done.status, done.stderr).toBe(0);
-}
