@@ -6,10 +6,10 @@ import { isNotNull, sql } from 'drizzle-orm';
 import {
   bigint, boolean, check, index, integer, jsonb, pgTable, primaryKey, text, timestamp, unique, uniqueIndex, uuid,
 } from 'drizzle-orm/pg-core';
-import type { DeploymentSpec } from '../domain/deployment.ts';
+import type { DeploymentSpec, S3Spec } from '../domain/deployment.ts';
 import type {
   BackupStatus, BackupType, ContentGroup, DeploymentKind, HaRole, HostComponent, HostStatus, JobOperation, JobStatus,
-  RestoreStatus, StoreStatus, StoreType, ValidityProblem,
+  RestoreStatus, ScheduleOperation, ScheduleOutcome, StoreStatus, StoreType, ValidityProblem,
 } from '../domain/vocabulary.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 
@@ -76,7 +76,72 @@ export const stores = pgTable('stores', {
   status: text().$type<StoreStatus>().notNull(),
   /** Why it is not READY, in words. */
   statusDetail: text(),
+  /** Of an S3 store alone. */
+  s3: jsonb().$type<S3Spec>(),
+  /** Bytes of the volume, and what of them is free; null where the store cannot tell. */
+  totalBytes: bigint({ mode: 'number' }),
+  freeBytes: bigint({ mode: 'number' }),
+  /** Every backup in it has been looked for once since it was declared. */
+  isScanned: boolean().notNull().default(false),
 });
+
+/** What starts by the clock. */
+export const schedules = pgTable('schedules', {
+  id: id(),
+  deploymentId: reference().notNull().references(() => deployments.id),
+  name: text().notNull(),
+  operation: text().$type<ScheduleOperation>().notNull(),
+  /** Cron expression of five fields, read in `timeZone`. */
+  cron: text().notNull(),
+  /** IANA name, such as Europe/Berlin. */
+  timeZone: text().notNull(),
+  isPaused: boolean().notNull().default(false),
+  /** BACKUP: what is backed up; null for VERIFY. */
+  type: text().$type<BackupType>(),
+  hostId: reference().references(() => hosts.id),
+  /** BACKUP: where to; VERIFY: whose backups, null: of all stores. */
+  storeId: reference().references(() => stores.id),
+  /** BACKUP: how each backup is named. */
+  namePattern: text(),
+  description: text(),
+  /** Keeps each backup for so many days; null: the configuration's retention period. */
+  keepDays: integer(),
+  /** Keeps the newest so many, however old they are. */
+  keepLast: integer(),
+  /** Key pair of an encrypted schedule: the passcode itself is kept nowhere. */
+  recipient: text(),
+  wrappedIdentity: text(),
+  nextRun: instant(),
+  lastRun: instant(),
+  lastOutcome: text().$type<ScheduleOutcome>(),
+  /** Why the last run was not started. */
+  lastReason: text(),
+  createdBy: text().notNull(),
+  timeCreated: instant().notNull().defaultNow(),
+}, (table) => [
+  unique('schedule_name').on(table.deploymentId, table.name),
+  index('schedule_due').on(table.nextRun).where(sql`not ${table.isPaused}`),
+]);
+
+/** How a restore drill ended. */
+export interface DrillReport {
+  /** ISO 8601. */
+  time: string;
+  isSuccessful: boolean;
+  files: number;
+  bytes: number;
+  seconds: number;
+  /** Why it failed. */
+  reason: string | null;
+}
+
+/** Whose a backup is that another console made. */
+export interface BackupOrigin {
+  deployment: string;
+  hostId: number;
+  hostname: string;
+  consoleAddress: string | null;
+}
 
 export const backups = pgTable('backups', {
   id: id(),
@@ -109,7 +174,25 @@ export const backups = pgTable('backups', {
   /** identity.age: the identity that opens them, wrapped by the passcode. Base64. */
   wrappedIdentity: text(),
   fileProblems: text().array().$type<ValidityProblem[]>().notNull().default([]),
+  /** Which files have those problems, and what is wrong with each. */
+  problemDetails: text().array().notNull().default([]),
+  /** Files that could not be read and that its sources let be left out. */
+  unreadableFiles: text().array().notNull().default([]),
+  /** Bytes that it added to the store; less than `sizeOnDisk` where it shares files with an earlier backup. */
+  sizeAdded: bigint({ mode: 'number' }),
+  /** The backup whose unchanged files it may share. */
+  baseBackupId: reference(),
+  /** Identities that open the shared files, encrypted to this backup's own recipient. Base64. */
+  sharedKeys: text(),
   retentionDate: instant(),
+  /** Pinned: retention never removes it. */
+  isKept: boolean().notNull().default(false),
+  scheduleId: reference().references(() => schedules.id, { onDelete: 'set null' }),
+  /** When its files were last read back, by the backup itself or by a verification. */
+  timeVerified: instant(),
+  lastDrill: jsonb().$type<DrillReport>(),
+  /** Found in a store and made by another console: what its manifest says of that one. */
+  origin: jsonb().$type<BackupOrigin>(),
 }, (table) => [
   uniqueIndex('backup_name').on(table.deploymentId, table.name),
   // One running backup for each host (1015), whatever the number of gateways.
@@ -119,6 +202,7 @@ export const backups = pgTable('backups', {
   index('backup_by_time').on(table.timeInitiated, table.id),
   index('backup_by_status').on(table.status, table.id),
   index('backup_by_host').on(table.hostId, table.id),
+  index('backup_by_schedule').on(table.scheduleId),
 ]);
 
 export const restores = pgTable('restores', {
@@ -169,6 +253,15 @@ export const jobs = pgTable('jobs', {
   error: text(),
   /** The backup's identity, sealed with SECRET_KEY; erased when the job ends. */
   sealedIdentity: text(),
+  /** SCAN: which store. */
+  storeId: reference().references(() => stores.id),
+  scheduleId: reference().references(() => schedules.id, { onDelete: 'set null' }),
+  /** PLAN and DRILL: which groups. */
+  groups: text().array().$type<ContentGroup[]>(),
+  /** Files that could not be read and that their sources let be left out. */
+  unreadableFiles: text().array().notNull().default([]),
+  /** What the job found out, in the form of its operation. */
+  result: jsonb().$type<unknown>(),
   /** A restore that has begun to swap can no longer be cancelled (2009). */
   isSwapping: boolean().notNull().default(false),
   attempt: integer().notNull().default(0),
@@ -231,3 +324,15 @@ export const idempotencyKeys = pgTable('idempotency_keys', {
   index('idempotency_key_by_time').on(table.timeCreated),
   index('idempotency_key_of_backup').on(table.backupId).where(isNotNull(table.backupId)),
 ]);
+
+/** The workers that run, or ran not long ago: a sign of life of each. */
+export const workers = pgTable('workers', {
+  /** Made anew at each start. */
+  id: uuid().primaryKey(),
+  /** The machine it runs on. */
+  machine: text().notNull(),
+  /** Whose jobs it runs, by `hosts.id`; null: any host's. */
+  hostIds: bigint({ mode: 'number' }).array(),
+  timeStarted: instant().notNull().defaultNow(),
+  timeSeen: instant().notNull().defaultNow(),
+});

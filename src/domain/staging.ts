@@ -59,7 +59,18 @@ function sourceChanges(label: string, from: HostSpec, to: HostSpec): string[] {
 const sources = (list: readonly SourceSpec[]): string =>
   list.length === 0
     ? 'none'
-    : list.map(({ type, path, staging }) => `${type.toLowerCase()} ${path}${staging === null ? '' : ` (staging ${staging})`}`).join(', ');
+    : list.map((source) => `${source.type.toLowerCase()} ${source.path}${details(source)}`).join(', ');
+
+/** What else is declared of a source; never the address of a database, which may hold a password. */
+function details(source: SourceSpec): string {
+  if (source.type === 'POSTGRES') return '';
+  const { staging, include, exclude, onUnreadable } = source;
+  const parts = [
+    ...(staging === null ? [] : [`staging ${staging}`]), ...(include === undefined ? [] : [`include ${include.join(' ')}`]),
+    ...(exclude === undefined ? [] : [`exclude ${exclude.join(' ')}`]), ...(onUnreadable === undefined ? [] : [`on unreadable ${onUnreadable}`]),
+  ];
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
+}
 
 type BackupConfiguration = DeploymentSpec['backupConfiguration'];
 

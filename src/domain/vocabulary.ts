@@ -30,7 +30,7 @@ export const UNFINISHED_RESTORE_STATUSES = ['PENDING', ...RUNNING_RESTORE_STATUS
 export const JOB_STATUSES = ['SUBMITTED', 'EXECUTING', 'CANCELLING', 'CANCELLED', 'FAILED', 'COMPLETED'] as const;
 export type JobStatus = (typeof JOB_STATUSES)[number];
 
-export const JOB_OPERATIONS = ['BACKUP', 'RESTORE', 'DELETE', 'VERIFY', 'RETENTION', 'SCAN'] as const;
+export const JOB_OPERATIONS = ['BACKUP', 'RESTORE', 'DELETE', 'VERIFY', 'RETENTION', 'SCAN', 'DRILL', 'PLAN'] as const;
 export type JobOperation = (typeof JOB_OPERATIONS)[number];
 
 /** What a CONFIG backup can hold and a restore can ask for. QRadar `groups`. */
@@ -68,3 +68,15 @@ export type ValidityProblem = (typeof VALIDITY_PROBLEMS)[number];
 export const HA_ROLES = ['NONE', 'PRIMARY', 'STANDBY'] as const;
 /** Whether a host is half of a high-availability pair, and which half. */
 export type HaRole = (typeof HA_ROLES)[number];
+
+/** How much a backup may hold up other work on its host. QRadar's backup priority. */
+export const BACKUP_PRIORITIES = ['LOW', 'MEDIUM', 'HIGH'] as const;
+export type BackupPriority = (typeof BACKUP_PRIORITIES)[number];
+
+/** What a schedule starts. */
+export const SCHEDULE_OPERATIONS = ['BACKUP', 'VERIFY'] as const;
+export type ScheduleOperation = (typeof SCHEDULE_OPERATIONS)[number];
+
+/** What became of a schedule's last run: it was started, or why it was not. */
+export const SCHEDULE_OUTCOMES = ['STARTED', 'SKIPPED', 'REFUSED'] as const;
+export type ScheduleOutcome = (typeof SCHEDULE_OUTCOMES)[number];

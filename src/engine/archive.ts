@@ -8,7 +8,7 @@ import { Writable } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createZstdCompress } from 'node:zlib';
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import { encryptTo } from './age.ts';
 import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
 import { MemberScanner } from './members.ts';
@@ -22,7 +22,7 @@ const COMPRESSION_LEVEL = 3;
 
 export interface ArchiveJob {
   tar: Tar;
-  source: SourceSpec;
+  source: FilesSource;
   storePath: string;
   /** Absolute path of the file to make; it must not exist. */
   path: string;

@@ -1,13 +1,13 @@
 /**
  * What the engine is asked and what it answers: plain data and callbacks, no behaviour.
  */
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import type { ValidityProblem, BackupType, ContentGroup, HaRole, StoreStatus } from '../domain/vocabulary.ts';
 
 /** One archive to make: one source, and the content group that it belongs to (null: a host's DATA). */
 export interface ArchiveSpec {
   group: ContentGroup | null;
-  source: SourceSpec;
+  source: FilesSource;
 }
 
 /**
@@ -47,7 +47,7 @@ export interface ManifestArchive {
   /** Plain file name in the backup's directory. */
   file: string;
   group: ContentGroup | null;
-  source: { type: SourceSpec['type']; path: string };
+  source: { type: FilesSource['type']; path: string };
   /** Members that are no directories. */
   files: number;
   directories: number;
@@ -129,7 +129,7 @@ export interface VerifyResult {
 /** Where one archive is restored to. */
 export interface RestoreTarget {
   group: ContentGroup;
-  source: SourceSpec;
+  source: FilesSource;
 }
 
 export interface RestorePlan {

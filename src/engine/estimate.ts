@@ -1,7 +1,7 @@
 /**
  * Tells beforehand how much an archive will take, by letting tar walk the source without reading any content.
  */
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import { throwIfCancelled } from './faults.ts';
 import { killedBy } from './process.ts';
 import { tarReadFault } from './source.ts';
@@ -15,7 +15,7 @@ const SLASH = 0x2f;
  * @returns bytes of the tar stream, and members that are no directories
  * @throws EngineError SOURCE_UNREADABLE where a directory cannot be listed; CancelledError
  */
-export async function estimate(tar: Tar, source: SourceSpec, input: TarInput, signal: AbortSignal): Promise<{ bytes: number; files: number }> {
+export async function estimate(tar: Tar, source: FilesSource, input: TarInput, signal: AbortSignal): Promise<{ bytes: number; files: number }> {
   throwIfCancelled(signal);
   const child = killedBy(signal, startCreating(tar, input, 'estimate'));
   let files = 0;

@@ -3,7 +3,7 @@
  */
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import type { Recovery } from './contract.ts';
 import { complete } from './complete.ts';
 import { exists, removeTree } from './disk.ts';
@@ -48,7 +48,7 @@ export async function recoverRestore(
  * @returns the paths that were removed
  */
 export async function sweepRestoreLeftovers(
-  sources: readonly SourceSpec[], isLeftover: (restoreKey: string) => boolean, run: { onWarning?(text: string): void } = {},
+  sources: readonly FilesSource[], isLeftover: (restoreKey: string) => boolean, run: { onWarning?(text: string): void } = {},
 ): Promise<string[]> {
   const removed: string[] = [];
   for (const [directory, isTarget] of await workPlaces(sources)) {
@@ -71,7 +71,7 @@ export async function sweepRestoreLeftovers(
 }
 
 /** Every directory in which work directories of these sources can lie, and whether it is a target itself. */
-async function workPlaces(sources: readonly SourceSpec[]): Promise<Map<string, boolean>> {
+async function workPlaces(sources: readonly FilesSource[]): Promise<Map<string, boolean>> {
   const places = new Map<string, boolean>();
   const add = async (place: string | null, isTarget: boolean): Promise<void> => {
     const real = place === null ? null : await realpath(place).catch(() => null);

@@ -4,7 +4,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { EngineError } from '../domain/errors.ts';
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import { pathBelow } from './disk.ts';
 import { complaints, summary } from './tar.ts';
 import type { TarInput } from './tar.ts';
@@ -16,7 +16,7 @@ import type { Exit } from './process.ts';
  *
  * @throws EngineError SOURCE_UNREADABLE where it is not there, or is not of the declared type
  */
-export async function resolveSource(source: SourceSpec, storePath: string): Promise<TarInput> {
+export async function resolveSource(source: FilesSource, storePath: string): Promise<TarInput> {
   const kind = source.type === 'DIRECTORY' ? 'directory' : 'file';
   const path = await realpath(source.path).catch((cause: unknown) => {
     throw unreadable(source.path, `the ${kind} is not there or cannot be reached (${reasonOf(cause)})`, cause);
@@ -38,7 +38,7 @@ export async function resolveSource(source: SourceSpec, storePath: string): Prom
 }
 
 /** What tar's failure to read a source means: it names each file and the reason. */
-export function tarReadFault(source: SourceSpec, exit: Exit): EngineError {
+export function tarReadFault(source: FilesSource, exit: Exit): EngineError {
   const lines = complaints(exit);
   if (exit.code === 1 || exit.code === 2) return unreadable(source.path, summary(lines));
   return new EngineError('IO', `tar ended with ${exit.signal ?? `code ${exit.code}`} while it read ${source.path}: ${summary(lines)}.`,

@@ -5,7 +5,7 @@ import { constants } from 'node:fs';
 import { access, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { EngineError } from '../domain/errors.ts';
-import type { SourceSpec } from '../domain/deployment.ts';
+import type { FilesSource } from '../domain/deployment.ts';
 import { exists, makeDirectories, pathBelow } from './disk.ts';
 import { targetFault } from './faults.ts';
 import type { JournalEntry } from './journal.ts';
@@ -27,7 +27,7 @@ export function restoreKeyOf(name: string): string | null {
  * @param protectedPaths what the target must not contain
  * @throws EngineError TARGET_UNWRITABLE, with what to change
  */
-export async function planTarget(tar: Tar, source: SourceSpec, name: string, protectedPaths: readonly string[]): Promise<JournalEntry> {
+export async function planTarget(tar: Tar, source: FilesSource, name: string, protectedPaths: readonly string[]): Promise<JournalEntry> {
   try {
     return await plan(tar, source, name, protectedPaths);
   } catch (error) {
@@ -35,7 +35,7 @@ export async function planTarget(tar: Tar, source: SourceSpec, name: string, pro
   }
 }
 
-async function plan(tar: Tar, source: SourceSpec, name: string, protectedPaths: readonly string[]): Promise<JournalEntry> {
+async function plan(tar: Tar, source: FilesSource, name: string, protectedPaths: readonly string[]): Promise<JournalEntry> {
   const { target, existed } = await resolveTarget(source.path);
   for (const path of protectedPaths) {
     if (pathBelow(target, await realpath(path).catch(() => path)) !== null) {
@@ -71,7 +71,7 @@ async function resolveTarget(path: string): Promise<{ target: string; existed: b
   return { target: join(await realpath(dirname(path)), basename(path)), existed: false };
 }
 
-async function resolveStaging(source: SourceSpec, staging: string, place: string): Promise<string> {
+async function resolveStaging(source: FilesSource, staging: string, place: string): Promise<string> {
   await makeDirectories(staging, 0o700);
   if ((await stat(staging)).dev !== (await stat(place)).dev) {
     throw unfit(source, `its staging directory ${staging} is on another file system`, 'Declare one on the same file system, or none.');
@@ -97,6 +97,6 @@ export function refuseOverlaps(entries: readonly JournalEntry[]): void {
   }
 }
 
-function unfit(source: SourceSpec, reason: string, hint: string): EngineError {
+function unfit(source: FilesSource, reason: string, hint: string): EngineError {
   return new EngineError('TARGET_UNWRITABLE', `${source.path} cannot be restored: ${reason}.`, hint);
 }

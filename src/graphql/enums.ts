@@ -55,8 +55,10 @@ export const JobOperationEnum = enumOf('JobOperation', JOB_OPERATIONS, 'What a j
   RESTORE: 'Restores groups of a backup.',
   DELETE: 'Removes a backup, files and record.',
   VERIFY: 'Reads a backup again and checks its digests.',
-  RETENTION: 'Removes backups whose retention date has passed.',
+  RETENTION: 'Removes backups that retention no longer keeps.',
   SCAN: 'Finds the backups in a store.',
+  DRILL: 'Restores a backup into a scratch directory, checks it and removes it again.',
+  PLAN: 'Finds out what a restore would change, without touching anything.',
 });
 
 export const ContentGroupEnum = enumOf('ContentGroup', CONTENT_GROUPS, 'What a CONFIG backup can hold and a restore can ask for.', {

@@ -3,7 +3,7 @@
  */
 import path from 'node:path';
 import { GatewayError } from '../domain/errors.ts';
-import { groupsOf, type DeploymentSpec, type HostSpec } from '../domain/deployment.ts';
+import { groupsOf, isFiles, type DeploymentSpec, type HostSpec } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
 import { changeBackupStatus, findBackup } from '../records/backups.ts';
 import { findDeployment, placesOf } from '../records/deployments.ts';
@@ -120,8 +120,8 @@ async function begin(context: WorkerContext, run: Run): Promise<{ backup: Backup
 }
 
 const archivesOf = (backup: BackupRow, host: HostSpec): engine.ArchiveSpec[] => (backup.type === 'DATA'
-  ? host.data.map((source) => ({ group: null, source }))
-  : groupsOf(host.content).flatMap((group) => (host.content[group] ?? []).map((source) => ({ group, source }))));
+  ? host.data.filter(isFiles).map((source) => ({ group: null, source }))
+  : groupsOf(host.content).flatMap((group) => (host.content[group] ?? []).filter(isFiles).map((source) => ({ group, source }))));
 
 function factsOf(backup: BackupRow, host: HostRow, deployment: DeploymentSpec): engine.ManifestFacts {
   const console = deployment.hosts.find((candidate) => candidate.console);

@@ -3,6 +3,7 @@
  * replacing files is in its journal; that decides before anything else is done.
  */
 import { GatewayError } from '../domain/errors.ts';
+import { isFiles } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
 import { findBackup } from '../records/backups.ts';
 import { allStores, findDeployment, placesOf } from '../records/deployments.ts';
@@ -87,7 +88,7 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
   const targets = restore.groups.flatMap((group) => {
     const sources = content[group];
     if (sources === undefined) throw new GatewayError('TARGET_UNKNOWN', `The deployment does not say where ${group} belongs.`, 'Declare the group under the console\'s content in the deployment file, and deploy.');
-    return sources.map((source) => ({ group, source }));
+    return sources.filter(isFiles).map((source) => ({ group, source }));
   });
   const others = deployment.hosts.flatMap((host) => [
     ...host.data, ...Object.entries(host.content).filter(([group]) => !restore.groups.some((restored) => restored === group)).flatMap(([, sources]) => sources),
@@ -99,7 +100,7 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
   await engine.restore({
     backupPath: pathOf(store, backup), groups: restore.groups, targets, identity,
     journalDir: context.journalDir, restoreKey: restoreKey(run),
-    protectedPaths: [...(await allStores(context.db)).map(({ path }) => path), ...others.map(({ path }) => path)],
+    protectedPaths: [...(await allStores(context.db)).map(({ path }) => path), ...others.filter(isFiles).map(({ path }) => path)],
   }, {
     signal: run.signal,
     onProgress: (progress) => run.progress(progress),

@@ -5,7 +5,7 @@
  * in between would look like one that nobody works on.
  */
 import { readdir } from 'node:fs/promises';
-import type { SourceSpec } from '../domain/deployment.ts';
+import { isFiles, type FilesSource } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
 import { allStores, findDeployment } from '../records/deployments.ts';
 import { endedJobs } from '../records/jobs.ts';
@@ -42,7 +42,7 @@ export async function sweepRestores(context: WorkerContext): Promise<void> {
     );
   }
   const deployed = (await findDeployment(context.db))?.deployed;
-  const sources: SourceSpec[] = deployed?.hosts.flatMap((host) => Object.values(host.content).flat()) ?? [];
+  const sources: FilesSource[] = deployed?.hosts.flatMap((host) => Object.values(host.content).flat()).filter(isFiles) ?? [];
   const isMidway = new Set(await journalKeys(context));
   const jobOf = (key: string) => (isMidway.has(key) ? null : jobOfRestoreKey(key));
   const swept = await sweepEnded(context, jobOf, (isLeftover) => engine.sweepRestoreLeftovers(sources, isLeftover, { onWarning }));

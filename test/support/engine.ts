@@ -6,7 +6,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach } from 'vitest';
-import type { SourceSpec } from '../../src/domain/deployment.ts';
+import type { FilesSource } from '../../src/domain/deployment.ts';
 import type { ArchiveSpec, BackupKey, BackupPlan, BackupResult, BackupRun, ManifestFacts, Progress, RestorePlan, RestoreRun } from '../../src/engine/index.ts';
 import { backup, restore } from '../../src/engine/index.ts';
 import { removeTree } from './tree.ts';
@@ -31,8 +31,8 @@ export function has(program: string): boolean {
   return found;
 }
 
-export const directory = (path: string, staging: string | null = null): SourceSpec => ({ type: 'DIRECTORY', path, staging });
-export const file = (path: string, staging: string | null = null): SourceSpec => ({ type: 'FILE', path, staging });
+export const directory = (path: string, staging: string | null = null): FilesSource => ({ type: 'DIRECTORY', path, staging });
+export const file = (path: string, staging: string | null = null): FilesSource => ({ type: 'FILE', path, staging });
 
 export const FACTS: ManifestFacts = {
   name: 'nightly', description: null, type: 'CONFIG', product: 'acme-siem', appliance: '3199', version: '7.5.0', buildVersion: null,

@@ -1,0 +1,98 @@
+/**
+ * What the engine asks of a store, whatever it is: a directory, or a prefix of an object store.
+ *
+ * A backup has a name of its own in its store and holds plain files. It is a backup from the moment it is published,
+ * and whole from then on; what is not published is visible to `sweep` alone.
+ */
+import type { Readable, Writable } from 'node:stream';
+import type { StoreState } from '../contract.ts';
+
+export interface Store {
+  /** How messages name it: a path, or `s3://bucket/prefix`. */
+  readonly label: string;
+  /** Absolute path of a store on a local file system, which no archive and no target may hold; null for any other. */
+  readonly localPath: string | null;
+
+  /** Looks whether it can be written to. Creates nothing that lasts, answers within seconds, and never throws. */
+  check(): Promise<StoreState>;
+
+  /** The names of all backups, sorted. @throws EngineError STORE_UNREACHABLE */
+  list(): Promise<string[]>;
+
+  /**
+   * Whether it holds a backup under this name, which its manifest shows.
+   * @throws EngineError STORE_UNREACHABLE where the store itself is not there: that says nothing about the backup
+   */
+  has(name: string): Promise<boolean>;
+
+  /** The files of a backup. Does nothing yet. */
+  open(name: string): BackupFiles;
+
+  /**
+   * Begins a backup, of which nothing is visible under its name until it is published.
+   *
+   * @param name under which it will appear; no other attempt uses it
+   * @param attempt whose work it is, for `sweep`: letters, digits, `-`, `_` and `.`
+   * @throws EngineError STORE_UNREACHABLE, STORE_FULL
+   */
+  begin(name: string, attempt: string): Promise<BackupWriter>;
+
+  /**
+   * Removes a backup, so that a half-removed one is never mistaken for a backup; a call after a crash goes on where
+   * the first one stopped. Nothing there is no error.
+   * @throws EngineError STORE_UNREACHABLE
+   */
+  remove(name: string): Promise<void>;
+
+  /**
+   * Removes what dead processes left: backups that were not published, and removals that stopped halfway.
+   *
+   * @param isLeftover told the attempt that each unpublished backup belongs to
+   * @returns the names of what was removed, for the log
+   * @throws EngineError STORE_UNREACHABLE
+   */
+  sweep(isLeftover: (attempt: string) => boolean): Promise<string[]>;
+
+  /** Where a person finds the backup: an absolute path or an `s3://` URL. */
+  locationOf(name: string): string;
+}
+
+/** The files of one backup, to read. */
+export interface BackupFiles {
+  /** How messages name it. */
+  readonly label: string;
+
+  /** Each file with its length in bytes; null where there is no such backup. @throws EngineError STORE_UNREACHABLE */
+  sizes(): Promise<ReadonlyMap<string, number> | null>;
+
+  /**
+   * Opens a file to read it from its beginning. Destroying the stream frees everything.
+   * @throws EngineError FILE_MISSING; DIGEST_MISMATCH where it is no regular file; STORE_UNREACHABLE. The stream fails
+   *   with STORE_UNREACHABLE
+   */
+  read(file: string): Promise<{ size: number; stream: Readable }>;
+}
+
+/** A backup that is being written. Nobody else knows of it. */
+export interface BackupWriter {
+  /** What has been written so far, to be read back. */
+  readonly files: BackupFiles;
+
+  /**
+   * Begins a file, which must not exist. The stream ends (`finish`) when the file is whole and lasting; destroying it
+   * before removes what there is of it. It fails with EngineError STORE_FULL or STORE_UNREACHABLE.
+   */
+  create(file: string): Promise<Writable>;
+
+  /** Takes over a file of another backup in the same store without copying its content. False: the store cannot. */
+  share(from: { backup: string; file: string }, file: string): Promise<boolean>;
+
+  /**
+   * Adds the manifest, the last file and the mark of completeness, and makes the backup visible: all of it or nothing.
+   * @throws EngineError STORE_FULL, STORE_UNREACHABLE; nothing is visible then
+   */
+  publish(manifest: string): Promise<void>;
+
+  /** Removes everything. Throws nothing; what resists is left to `sweep` and answered as a text. */
+  discard(): Promise<string | null>;
+}
