@@ -1,9 +1,10 @@
 /**
- * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,engine] [--seconds=6]
- * [--connections=64] [--subscribers=1000] [--files=20000] [--megabytes=500] [--runs=3]`. Prints Markdown.
+ * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,engine,faults] [--seconds=6]
+ * [--connections=64] [--subscribers=1000] [--files=20000] [--megabytes=500] [--runs=3] [--seed=1]`. Prints Markdown.
  */
 import { parseArgs } from 'node:util';
 import { measureEngine } from './engine.ts';
+import { measureFaults } from './faults.ts';
 import { measureLatency } from './latency.ts';
 import { measureRequests } from './requests.ts';
 
@@ -12,13 +13,14 @@ const { values } = parseArgs({
     only: { type: 'string', default: 'requests,latency,engine' },
     seconds: { type: 'string', default: '6' }, connections: { type: 'string', default: '64' },
     subscribers: { type: 'string', default: '1000' },
-    files: { type: 'string', default: '20000' }, megabytes: { type: 'string', default: '500' }, runs: { type: 'string', default: '3' },
+    files: { type: 'string', default: '20000' }, megabytes: { type: 'string', default: '500' }, runs: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
   },
 });
 
 const parts: Record<string, () => Promise<void>> = {
   requests: () => measureRequests({ seconds: Number(values.seconds), connections: Number(values.connections) }),
   latency: () => measureLatency([1, Number(values.subscribers)]),
+  faults: () => measureFaults({ runs: Number(values.runs), seed: Number(values.seed) }),
   engine: () => measureEngine({ files: Number(values.files), megabytes: Number(values.megabytes), runs: Number(values.runs) }),
 };
 
