@@ -4,7 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { checkAgreement, wellFormed } from './deployment-file/checks.ts';
+import { checkAddresses, checkAgreement, wellFormed } from './deployment-file/checks.ts';
 import { readDocument } from './deployment-file/document.ts';
 import { FaultList } from './deployment-file/faults.ts';
 import { checkOverlaps } from './deployment-file/overlaps.ts';
@@ -27,6 +27,7 @@ export async function loadDeploymentFile(path: string): Promise<DeploymentSpec> 
   // What is well formed is checked further even if other parts are not, so that one start shows all there is.
   const sound = wellFormed(document.value, faults);
   checkAgreement(sound, faults);
+  checkAddresses(sound, faults);
   await checkOverlaps(sound, dirname(file), faults);
   faults.throwIfAny();
   return toSpec(document.value as FileContent, dirname(file));

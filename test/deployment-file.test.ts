@@ -107,12 +107,9 @@ describe('a deployment file', () => {
     ['has half a day of retention', `${VALID}backupConfiguration: { retentionDays: 1.5 }\n`, '5:39  backupConfiguration.retentionDays is 1.5; it must be a whole number'],
     ['has a home directory for a path', VALID.replace('./backups', '~/b'), '2:50  stores[0].path is "~/b"; allowed: a path, absolute or from the folder of this file; ~ is not expanded'],
     ['has a source that is a text', `${VALID}${EP}      - ./ariel\n`, '9:9  hosts[1].data[0] is "./ariel"; it must be a mapping (key: value)'],
-    ['has a source of nothing', `${VALID}${EP}      - staging: ./s\n`, '9:9  hosts[1].data[0] has neither directory nor file; it must have one of them'],
+    ['has a source of nothing', `${VALID}${EP}      - staging: ./s\n`, '9:9  hosts[1].data[0] has none of directory, file and postgres; it must have one of them'],
     ['has a source of both kinds', `${VALID}${EP}      - { file: a, directory: b }\n`, '9:9  hosts[1].data[0] has both directory and file; it must have one of them'],
     ['has a source misspelt', `${VALID}${EP}      - { directry: a }\n`, '9:11  hosts[1].data[0].directry is not known here; did you mean directory?'],
-    // not supported yet
-    ['has a postgres source', `${VALID}${EP}      - { postgres: "postgres://u:hush@h", database: users }\n`, '9:11  hosts[1].data[0]: postgres sources are not supported in this version; allowed: directory, file'],
-    ['has an S3 store', `${VALID.replace(' }]', ' }, { name: s, type: S3, bucket: b }]')}`, '2:80  stores[1]: stores of type S3 are not supported in this version; allowed: DIRECTORY'],
     // agreement
     ['has no console', `${HEAD}${STORES}hosts: [{ id: 1, hostname: a }]\n`, '3:1  none of the hosts is the console; set console: true on one of them'],
     ['has two consoles', `${VALID}  - { id: 2, hostname: b, console: true }\n`, '5:27  hosts[1].console: hosts[0] is the console already; there can be only one'],
@@ -153,10 +150,6 @@ describe('a deployment file', () => {
     await mkdir(join(folder, 'backups'));
     await symlink(join(folder, 'backups'), join(folder, 'innocent'));
     expect(await faultsOf(`${VALID}${EP}      - directory: innocent/new\n`)).toEqual([expect.stringMatching(/^deployment.yaml:9:20 .* lies inside stores\[0\]/)]);
-  });
-
-  test('never shows the password of a source that is not supported', async () => {
-    expect((await errorOf(`${VALID}${EP}      - { postgres: "postgres://u:hush@h" }\n`)).message).not.toContain('hush');
   });
 
   test('is refused where it is not UTF-8, with the place', async () => {

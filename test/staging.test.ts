@@ -69,6 +69,34 @@ describe('differences', () => {
     ]);
   });
 
+  test('tell of patterns, hooks, limits and buckets, and of nothing that may be a secret', () => {
+    const to = edited((spec) => {
+      spec.stores[1] = { name: 'vault', type: 'S3', path: 's3://b/v', default: false, requiresPasscode: true, s3: { bucket: 'b', prefix: 'v', region: 'r', endpoint: 'https://h' } };
+      Object.assign(hostOf(spec, 2), {
+        data: [{ ...directory('/ariel'), include: ['a', 'b'], exclude: ['c'], onUnreadable: 'WARN' }, { type: 'POSTGRES', url: 'postgres://u:hush@h', database: 'd', path: 'h:5432/d' }],
+        hooks: { beforeBackup: [{ run: ['systemctl', 'stop', 'siem'], timeoutSeconds: 300 }] },
+      });
+      Object.assign(spec.backupConfiguration, { config: { priority: 'LOW' }, data: { timeLimitMinutes: 90 } });
+    });
+    expect(differences(SITE, to)).toEqual([
+      'store vault: type DIRECTORY → S3',
+      'store vault: path /v → s3://b/v',
+      'store vault: region none → r',
+      'store vault: endpoint none → https://h',
+      'host 2 (ep1): data directory /ariel → directory /ariel (include a b, exclude c, on unreadable WARN), postgres h:5432/d',
+      'host 2 (ep1): beforeBackup hooks none → systemctl (2 arguments, 300 s)',
+      'backup configuration: config backups priority none → LOW',
+      'backup configuration: data backups time limit none → 90 minutes',
+    ]);
+    const hidden = structuredClone(to);
+    Object.assign(hostOf(hidden, 2).data[1] as object, { url: 'postgres://u:other@h' });
+    Object.assign(hostOf(hidden, 2).hooks?.beforeBackup?.[0] as object, { run: ['systemctl', 'stop', 'hush'] });
+    expect(differences(to, hidden)).toEqual([
+      'host 2 (ep1): data directory /ariel (include a b, exclude c, on unreadable WARN), postgres h:5432/d (another user, password or parameter)',
+      'host 2 (ep1): beforeBackup hooks systemctl (2 arguments, 300 s) (other arguments)',
+    ]);
+  });
+
   test('tell that the sources of a group stand in another order', () => {
     expect(differences(SITE, edited((spec) => hostOf(spec, 1).content.DEPLOYMENT_CONFIG?.reverse()))).toHaveLength(1);
   });
@@ -99,6 +127,16 @@ describe('an edited file over staged changes', () => {
     expect(merged.backupConfiguration).toEqual({ retentionDays: 14, dataBackupHosts: [3] });
   });
 
+  test('takes what the file has begun to say, and lets go what it no longer says', () => {
+    const more = edited((spec) => {
+      hostOf(spec, 2).hooks = { afterBackup: [{ run: ['a'], timeoutSeconds: 1 }] };
+      spec.backupConfiguration.data = { priority: 'LOW' };
+    });
+    const merged = mergeFile(SITE, more, staged);
+    expect([hostOf(merged, 2).hooks, merged.backupConfiguration.data]).toEqual([hostOf(more, 2).hooks, { priority: 'LOW' }]);
+    expect(mergeFile(more, SITE, merged)).toStrictEqual(staged);
+  });
+
   test('does not take another order of data hosts for a change', () => {
     const merged = mergeFile(SITE, edited((spec) => spec.backupConfiguration.dataBackupHosts.reverse()), staged);
     expect(merged.backupConfiguration.dataBackupHosts).toEqual([3]);
@@ -126,6 +164,11 @@ describe('staging', () => {
     expect(differences(SITE, stageBackupConfiguration(SITE, { dataBackupHosts: [2, 2] }))).toEqual(['backup configuration: data hosts 2, 3 → 2']);
     expect(differences(SITE, stageBackupConfiguration(SITE, {}))).toEqual([]);
     expect(SITE).toEqual(before);
+  });
+
+  test('keeps the limits of the backups', () => {
+    const limited = edited((spec) => { spec.backupConfiguration.config = { timeLimitMinutes: 5 }; });
+    expect(stageBackupConfiguration(limited, { retentionDays: 1 }).backupConfiguration.config).toEqual({ timeLimitMinutes: 5 });
   });
 
   test('of an unknown host changes nothing', () => {

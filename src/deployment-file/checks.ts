@@ -3,7 +3,8 @@
  */
 import { ARIEL_COMPONENTS } from '../domain/vocabulary.ts';
 import { type FaultList, type Pointer, spelled } from './faults.ts';
-import type { FileContent, FileHost, FileStore } from './spec.ts';
+import { readPostgresUrl } from './postgres-url.ts';
+import type { FileContent, FileHost, FileSource, FileStore } from './spec.ts';
 
 /** An entry of a list that is well formed, and where it is. */
 export interface Entry<T> {
@@ -36,6 +37,25 @@ export function wellFormed(value: unknown, faults: FaultList): WellFormed {
     hostsComplete: Array.isArray(file.hosts) && !faults.has(['hosts']),
     dataBackupHosts: faults.has(['backupConfiguration']) ? [] : file.backupConfiguration?.dataBackupHosts ?? [],
   };
+}
+
+/** Every source of a host, and where it is. */
+export function sourcesOf({ value: host, pointer }: Entry<FileHost>): Entry<FileSource>[] {
+  const groups = Object.entries(host.content ?? {}).map(([group, sources]) => ({ sources, at: [...pointer, 'content', group] }));
+  return [...groups, { sources: host.data ?? [], at: [...pointer, 'data'] }]
+    .flatMap(({ sources, at }) => sources.map((value, index) => ({ value, pointer: [...at, index] })));
+}
+
+/** Notes addresses that have the right beginning and are none all the same. */
+export function checkAddresses({ stores, hosts }: WellFormed, faults: FaultList): void {
+  for (const { value: store, pointer } of stores) {
+    if (store.type !== 'S3' || store.endpoint === undefined || URL.canParse(store.endpoint)) continue;
+    faults.add([...pointer, 'endpoint'], `${spelled(pointer)}.endpoint is not an address; allowed: such as https://s3.example.net:9000`);
+  }
+  for (const { value: source, pointer } of hosts.flatMap(sourcesOf)) {
+    const place = source.postgres === undefined ? {} : readPostgresUrl(source.postgres);
+    if ('fault' in place) faults.add([...pointer, 'postgres'], `${spelled(pointer)}.postgres ${place.fault}`);
+  }
 }
 
 /** Notes every disagreement between stores, hosts and the backup configuration. */

@@ -5,7 +5,7 @@ import { isUtf8 } from 'node:buffer';
 import { open } from 'node:fs/promises';
 import { type Document, isAlias, isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import { ConfigError } from '../domain/errors.ts';
-import { type Locator, type Pointer, type Position, quoted, unusable } from './faults.ts';
+import { type Locator, type Pointer, type Position, quoted, unusable, withoutSecrets } from './faults.ts';
 
 /** A deployment file is read whole into memory, so it is bounded. */
 const LARGEST_FILE = 1024 * 1024;
@@ -75,7 +75,8 @@ function explain(code: string, message: string, text: string): string {
     case 'MULTIPLE_DOCS':
       return 'a second document begins here; a deployment file holds one';
     default:
-      return `not valid YAML: ${message}`;
+      // It may cite what it stumbled over.
+      return `not valid YAML: ${withoutSecrets(message)}`;
   }
 }
 

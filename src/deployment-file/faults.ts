@@ -88,9 +88,17 @@ export function spelled(pointer: Pointer): string {
   return pointer.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');
 }
 
-/** A value in a message, cut short. */
+/**
+ * A text without what stands between `://` and the last `@` after it, and without the value of a `password=`
+ * parameter: an address may hold a password, whichever key it was written under.
+ */
+export function withoutSecrets(text: string): string {
+  return text.replaceAll(/(:\/\/)[^\n]*@/g, '$1***@').replaceAll(/(password=)[^&\s"']+/gi, '$1***');
+}
+
+/** A value in a message, cut short and without secrets. */
 export function quoted(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = withoutSecrets(JSON.stringify(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 

@@ -3,57 +3,38 @@
  */
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import schema from '../../deployment.schema.json' with { type: 'json' };
-import { type FaultList, nearest, type Pointer, quoted, spelled, startsWith } from './faults.ts';
+import { type FaultList, nearest, type Pointer, quoted, spelled } from './faults.ts';
 
-const validate = new Ajv2020({ allErrors: true, verbose: true }).compile(schema);
+// A hook's list begins with a program and goes on for as long as it likes, which `strictTuples` takes for a slip.
+const validate = new Ajv2020({ allErrors: true, verbose: true, strictTuples: false }).compile(schema);
 
 /** Notes everything in which the value departs from the schema. */
 export function checkForm(value: unknown, faults: FaultList): void {
-  const unsupported = checkUnsupported(value, faults);
   if (validate(value)) return;
   const errors = (validate.errors ?? []).map((error) => ({ error, pointer: pointerOf(error.instancePath, value) }));
   /** Keys that a misspelt one stands for, so that they are not called missing as well. */
   const meant = new Map<string, Set<string>>();
   for (const { error, pointer } of errors) {
     if (error.keyword !== 'additionalProperties') continue;
-    const meaning = nearest(String(error.params['additionalProperty']), allowedKeys(error));
+    const key = String(error.params['additionalProperty']);
+    const meaning = isCredential(key, pointer) ? undefined : nearest(key, allowedKeys(error));
     if (meaning !== undefined) meant.set(error.instancePath, (meant.get(error.instancePath) ?? new Set()).add(meaning));
-    if (!unsupported.some((prefix) => startsWith(pointer, prefix))) tellUnknownKey(error, pointer, meaning, faults);
+    tellUnknownKey(error, pointer, meaning, faults);
   }
   for (const { error, pointer } of errors) {
-    if (error.keyword === 'additionalProperties' || unsupported.some((prefix) => startsWith(pointer, prefix))) continue;
-    tell(error, pointer, meant.get(error.instancePath) ?? new Set(), faults);
+    if (error.keyword !== 'additionalProperties') tell(error, pointer, meant.get(error.instancePath) ?? new Set(), faults);
   }
 }
 
-/** Known words of later versions: told as such, and nothing else about the part that holds them. */
-function checkUnsupported(value: unknown, faults: FaultList): Pointer[] {
-  const prefixes: Pointer[] = [];
-  const root = asRecord(value);
-  asList(root['stores']).forEach((store, index) => {
-    if (asRecord(store)['type'] !== 'S3') return;
-    faults.add(['stores', index, 'type'], `stores[${index}]: stores of type S3 are not supported in this version; allowed: DIRECTORY`);
-    prefixes.push(['stores', index]);
-  });
-  asList(root['hosts']).forEach((host, index) => {
-    const { content, data } = asRecord(host);
-    const groups = Object.entries(asRecord(content)).map(([group, sources]) => ({ sources, at: ['hosts', index, 'content', group] }));
-    for (const { sources, at } of [...groups, { sources: data, at: ['hosts', index, 'data'] }]) {
-      asList(sources).forEach((source, position) => {
-        if (!Object.hasOwn(asRecord(source), 'postgres')) return;
-        const pointer = [...at, position];
-        faults.add([...pointer, 'postgres'], `${spelled(pointer)}: postgres sources are not supported in this version; allowed: directory, file`, 'key');
-        prefixes.push(pointer);
-      });
-    }
-  });
-  return prefixes;
-}
+/** Keys by which other programs give the credentials of an object store. */
+const isCredential = (key: string, pointer: Pointer): boolean =>
+  pointer[0] === 'stores' && /^(aws|s3)?_?(access|secret|session|credential|password|token)/i.test(key);
 
 function tellUnknownKey(error: ErrorObject, pointer: Pointer, meaning: string | undefined, faults: FaultList): void {
   const key = String(error.params['additionalProperty']);
   const at = [...pointer, key];
-  const advice = key === '<<' ? 'merge keys are not read, write the values out'
+  const advice = isCredential(key, pointer) ? 'credentials are never in this file: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment'
+    : key === '<<' ? 'merge keys are not read, write the values out'
     : meaning === undefined ? `allowed: ${allowedKeys(error).join(', ')}`
       : `did you mean ${meaning}?`;
   faults.add(at, `${spelled(at)} is not known here; ${advice}`, 'key');
@@ -68,12 +49,30 @@ function tell(error: ErrorObject, pointer: Pointer, meant: ReadonlySet<string>, 
       // The branches of `oneOf` say what a source may be; `oneOf` itself is told instead.
       if (error.schemaPath.includes('/oneOf/') || meant.has(String(params['missingProperty']))) return;
       return faults.add(pointer, `${spelled([...pointer, String(params['missingProperty'])])} is missing`);
+    case 'if':
+      // What does not hold behind it is told.
+      return;
     case 'oneOf': {
-      if (!isRecord(data) || meant.has('directory') || meant.has('file')) return;
-      const both = params['passingSchemas'] !== null;
-      return faults.add(pointer, `${name} has ${both ? 'both directory and file' : 'neither directory nor file'}; it must have one of them`);
+      if (!isRecord(data) || SOURCES.some((kind) => meant.has(kind))) return;
+      const found = SOURCES.filter((kind) => Object.hasOwn(data, kind));
+      const what = found.length === 0 ? 'none of directory, file and postgres' : `${found.length === 2 ? 'both ' : ''}${joined(found)}`;
+      return faults.add(pointer, `${name} has ${what}; it must have one of them`);
+    }
+    case 'dependentRequired': {
+      const [key, missing] = [String(params['property']), String(params['missingProperty'])];
+      // Of a source that is nothing, or more than one thing, that alone is told.
+      if (meant.has(missing) || SOURCES.filter((kind) => Object.hasOwn(asRecord(data), kind)).length !== 1) return;
+      if (key === 'postgres') return faults.add(pointer, `${spelled([...pointer, missing])} is missing`);
+      return faults.add([...pointer, key], `${spelled([...pointer, key])} is for a ${missing === 'postgres' ? 'postgres source' : missing} alone; remove it`, 'key');
+    }
+    case 'false schema': {
+      const owner = pointer[0] !== 'stores' ? 'a postgres source' : pointer.at(-1) === 'path' ? 'a store of type S3' : 'a store of type DIRECTORY';
+      return faults.add(pointer, `${name} is not for ${owner}; remove it`, 'key');
     }
     case 'type':
+      if (pointer.at(-1) === 'run' && typeof data === 'string') {
+        return faults.add(pointer, `${name} is a text; it must be a list of the program and its arguments, such as [systemctl, stop, siem], since no shell is used`);
+      }
       return faults.add(pointer, typeFault(name, String(params['type']), data, faults.spellingOf(pointer)));
     case 'enum': {
       const allowed = (params['allowedValues'] as unknown[]).map(String);
@@ -87,21 +86,30 @@ function tell(error: ErrorObject, pointer: Pointer, meant: ReadonlySet<string>, 
       return faults.add(pointer, `${name} is too long; allowed: up to ${String(params['limit'])} characters`);
     case 'minimum':
     case 'maximum':
+      if (parent['exclusiveMinimum'] !== undefined) return tell({ ...error, keyword: 'exclusiveMinimum' }, pointer, meant, faults);
       return faults.add(pointer, `${name} is ${quoted(data)}; allowed: a whole number from ${String(parent['minimum'])} to ${String(parent['maximum'])}`);
+    case 'exclusiveMinimum':
+      return faults.add(pointer, `${name} is ${quoted(data)}; allowed: a number above ${String(parent['exclusiveMinimum'])}, up to ${String(parent['maximum'])}`);
     case 'minItems':
       return faults.add(pointer, `${name} is an empty list; at least one entry is needed`);
     case 'uniqueItems': {
       const later = Math.max(Number(params['i']), Number(params['j']));
       return faults.add([...pointer, later], `${name}[${later}] is in the list already; remove it`);
     }
+    case 'maxItems':
+      return faults.add(pointer, `${name} has too many entries; allowed: up to ${String(params['limit'])}`);
     default:
       return faults.add(pointer, `${name} ${error.message ?? 'is not allowed'}`);
   }
 }
 
 const TYPES: Record<string, string> = {
-  object: 'a mapping (key: value)', array: 'a list', string: 'a text', boolean: 'true or false', integer: 'a whole number',
+  object: 'a mapping (key: value)', array: 'a list', string: 'a text', boolean: 'true or false', integer: 'a whole number', number: 'a number',
 };
+
+/** What a source can be; each has one of these keys. */
+const SOURCES = ['directory', 'file', 'postgres'];
+const joined = (words: readonly string[]): string => `${words.slice(0, -1).join(', ')} and ${words.at(-1) ?? ''}`;
 
 function typeFault(name: string, type: string, data: unknown, spelling: string | undefined): string {
   if (data === null) return `${name} is empty; it must be ${TYPES[type] ?? type}`;

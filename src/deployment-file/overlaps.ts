@@ -1,12 +1,13 @@
 /**
- * No two parts of a deployment file may lay claim to the same place of the file system: a backup would contain
- * itself, or one restore would put back what another has just replaced.
+ * No two parts of a deployment file may lay claim to the same place, be it of the file system, a bucket or a
+ * database: a backup would contain itself, or one restore would put back what another has just replaced.
  */
 import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import type { WellFormed } from './checks.ts';
+import { type Entry, sourcesOf, type WellFormed } from './checks.ts';
 import { type FaultList, type Pointer, spelled } from './faults.ts';
-import type { FileSource } from './spec.ts';
+import { postgresPath, readPostgresUrl, serverOf } from './postgres-url.ts';
+import { type FileHost, type FileS3Store, type FileSource, type FileStore, s3Path } from './spec.ts';
 
 interface Claim {
   kind: 'store' | 'source';
@@ -26,21 +27,53 @@ export async function checkOverlaps({ stores, hosts }: WellFormed, folder: strin
     const path = resolve(folder, declared);
     return { kind, pointer, path, real: await followLinks(path) };
   };
+  checkBuckets(stores, faults);
+  checkDatabases(hosts, faults);
   const storeClaims: Claim[] = [];
-  for (const { value: store, pointer } of stores) storeClaims.push(await claim('store', [...pointer, 'path'], store.path));
+  for (const { value: store, pointer } of stores) {
+    if (store.type === 'DIRECTORY') storeClaims.push(await claim('store', [...pointer, 'path'], store.path));
+  }
   checkAmong(storeClaims, [], faults);
-  for (const { value: host, pointer } of hosts) {
+  for (const host of hosts) {
     const [claims, staging]: [Claim[], Claim[]] = [[], []];
-    const groups = Object.entries(host.content ?? {}).map(([group, sources]) => ({ sources, at: [...pointer, 'content', group] }));
-    for (const { sources, at } of [...groups, { sources: host.data ?? [], at: [...pointer, 'data'] }]) {
-      for (const [index, source] of sources.entries()) {
-        const [key, path] = target(source);
-        claims.push(await claim('source', [...at, index, key], path));
-        if (source.staging !== undefined) staging.push(await claim('source', [...at, index, 'staging'], source.staging));
-      }
+    for (const { value: source, pointer } of sourcesOf(host)) {
+      const [key, path] = target(source);
+      if (path !== undefined) claims.push(await claim('source', [...pointer, key], path));
+      if (source.staging !== undefined) staging.push(await claim('source', [...pointer, 'staging'], source.staging));
     }
     // Stores among each other have been looked at.
     if (claims.length > 0) checkAmong([...storeClaims, ...claims], staging, faults, (entry, other) => entry.kind === 'source' || other.kind === 'source');
+  }
+}
+
+/** Notes S3 stores that share a part of a bucket. */
+function checkBuckets(stores: Entry<FileStore>[], faults: FaultList): void {
+  const places = stores.flatMap(({ value, pointer }) => (value.type === 'S3' ? [{ store: value, pointer, place: `${serverOfBucket(value)} ${s3Path(value)}/` }] : []));
+  for (const [index, entry] of places.entries()) {
+    const other = places.find(({ place }, at) => at !== index && entry.place.startsWith(place) && (at < index || entry.place !== place));
+    if (other === undefined) continue;
+    const key = entry.store.prefix === undefined ? 'bucket' : 'prefix';
+    const how = entry.place === other.place ? 'is the same place as' : 'lies inside';
+    faults.add([...entry.pointer, key], `${spelled([...entry.pointer, key])} ${how} ${spelled(other.pointer)} (${s3Path(other.store)}); each store needs a prefix of its own`);
+  }
+}
+
+/** Buckets of one server have names of their own, whatever the region. */
+const serverOfBucket = ({ endpoint }: FileS3Store): string => (endpoint !== undefined && URL.canParse(endpoint) ? new URL(endpoint).host : 'aws');
+
+/** Notes databases that are declared twice; one of the machine itself is another on each host. */
+function checkDatabases(hosts: Entry<FileHost>[], faults: FaultList): void {
+  const first = new Map<string, Pointer>();
+  for (const host of hosts) {
+    for (const { value: { postgres, database = '' }, pointer } of sourcesOf(host)) {
+      const place = postgres === undefined ? undefined : readPostgresUrl(postgres);
+      if (place === undefined || 'fault' in place) continue;
+      const server = serverOf(place);
+      const key = `${server.isLocal ? host.value.id : ''} ${server.name}/${database}`;
+      const other = first.get(key);
+      if (other === undefined) first.set(key, pointer);
+      else faults.add([...pointer, 'database'], `${spelled(pointer)} is the same database as ${spelled(other)} (${postgresPath(place, database)}); no database may belong to two sources`);
+    }
   }
 }
 
@@ -59,7 +92,7 @@ function checkAmong(claims: Claim[], staging: Claim[], faults: FaultList, matter
   }
 }
 
-const target = (source: FileSource): ['directory' | 'file', string] =>
+const target = (source: FileSource): ['directory' | 'file', string | undefined] =>
   source.directory === undefined ? ['file', source.file] : ['directory', source.directory];
 
 function indexed(claims: Claim[], pathOf: (claim: Claim) => string): Map<string, Claim> {

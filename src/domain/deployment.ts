@@ -98,7 +98,7 @@ export interface S3Spec {
 
 /** How backups of one type are run. Source: QRadar's backup priority and backup time limit. */
 export interface RunLimits {
-  /** Niceness and I/O class. Absent: MEDIUM. */
+  /** Niceness and I/O class. Absent: as the worker itself runs, which is HIGH. */
   priority?: BackupPriority;
   /** Minutes after which the run ends FAILED. Absent: none. */
   timeLimitMinutes?: number;

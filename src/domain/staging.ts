@@ -3,11 +3,14 @@
  * that mutations stage come together. Pure; specs are never changed, new ones are returned.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { DeploymentSpec, HostSpec, SourceSpec, StoreSpec } from './deployment.ts';
+import type { DeploymentSpec, HookSpec, HooksSpec, HostSpec, RunLimits, S3Spec, SourceSpec, StoreSpec } from './deployment.ts';
 import { ARIEL_COMPONENTS, CONTENT_GROUPS, type HostStatus } from './vocabulary.ts';
 
 const DEPLOYMENT_PROPERTIES = ['name', 'kind', 'product', 'appliance', 'version', 'buildVersion'] as const;
 const STORE_PROPERTIES = ['type', 'path', 'default', 'requiresPasscode'] as const;
+/** Bucket and prefix are in the path. */
+const S3_PROPERTIES = ['region', 'endpoint', 'forcePathStyle'] as const;
+const HOOK_LISTS = ['beforeBackup', 'afterBackup', 'beforeRestore', 'afterRestore'] as const satisfies (keyof HooksSpec)[];
 const HOST_PROPERTIES = ['hostname', 'address', 'console', 'status', 'components', 'version', 'haRole'] as const;
 
 /**
@@ -18,9 +21,9 @@ export function differences(from: DeploymentSpec, to: DeploymentSpec): string[] 
   return [
     ...changes('deployment', DEPLOYMENT_PROPERTIES, from, to),
     ...listed(from.stores, to.stores, (store) => store.name, (store) => `store ${store.name}`,
-      (before, after, label) => changes(label, STORE_PROPERTIES, before, after)),
+      (before, after, label) => [...changes(label, STORE_PROPERTIES, before, after), ...changes<Partial<S3Spec>>(label, S3_PROPERTIES, before.s3 ?? {}, after.s3 ?? {})]),
     ...listed(from.hosts, to.hosts, (host) => host.id, (host) => `host ${host.id} (${host.hostname})`,
-      (before, after, label) => [...changes(label, HOST_PROPERTIES, before, after), ...sourceChanges(label, before, after)]),
+      (before, after, label) => [...changes(label, HOST_PROPERTIES, before, after), ...sourceChanges(label, before, after), ...hookChanges(label, before.hooks ?? {}, after.hooks ?? {})]),
     ...configurationChanges(from.backupConfiguration, to.backupConfiguration),
   ];
 }
@@ -49,12 +52,24 @@ function listed<T>(
 
 function sourceChanges(label: string, from: HostSpec, to: HostSpec): string[] {
   const line = (what: string, before: readonly SourceSpec[], after: readonly SourceSpec[]): string[] =>
-    isDeepStrictEqual(before, after) ? [] : [`${label}: ${what} ${sources(before)} → ${sources(after)}`];
+    isDeepStrictEqual(before, after) ? [] : [`${label}: ${what} ${fromTo(sources(before), sources(after), 'another user, password or parameter')}`];
   return [
     ...CONTENT_GROUPS.flatMap((group) => line(`content ${group}`, from.content[group] ?? [], to.content[group] ?? [])),
     ...line('data', from.data, to.data),
   ];
 }
+
+/** What is not shown may be all that differs. */
+const fromTo = (before: string, after: string, hidden: string): string => (before === after ? `${after} (${hidden})` : `${before} → ${after}`);
+
+function hookChanges(label: string, from: HooksSpec, to: HooksSpec): string[] {
+  return HOOK_LISTS.filter((list) => !isDeepStrictEqual(from[list] ?? [], to[list] ?? []))
+    .map((list) => `${label}: ${list} hooks ${fromTo(hooks(from[list]), hooks(to[list]), 'other arguments')}`);
+}
+
+/** Programs and limits alone: an argument may hold a secret, although it should not. */
+const hooks = (list: readonly HookSpec[] = []): string => (list.length === 0 ? 'none'
+  : list.map(({ run, timeoutSeconds }) => `${run[0] ?? ''} (${run.length - 1} arguments, ${timeoutSeconds} s)`).join(', '));
 
 const sources = (list: readonly SourceSpec[]): string =>
   list.length === 0
@@ -82,7 +97,14 @@ function configurationChanges(from: BackupConfiguration, to: BackupConfiguration
   if (!same(from.dataBackupHosts, to.dataBackupHosts)) {
     lines.push(`backup configuration: data hosts ${shown(from.dataBackupHosts)} → ${shown(to.dataBackupHosts)}`);
   }
+  for (const type of ['config', 'data'] as const) lines.push(...limitChanges(`backup configuration: ${type} backups`, from[type] ?? {}, to[type] ?? {}));
   return lines;
+}
+
+function limitChanges(label: string, from: RunLimits, to: RunLimits): string[] {
+  const line = (what: string, before: unknown, after: unknown, unit = ''): string[] =>
+    (before === after ? [] : [`${label} ${what} ${shown(before)} → ${shown(after)}${unit}`]);
+  return [...line('priority', from.priority, to.priority), ...line('time limit', from.timeLimitMinutes, to.timeLimitMinutes, ' minutes')];
 }
 
 function shown(value: unknown): string {
@@ -124,8 +146,11 @@ const storesArielData = (host: HostSpec): boolean =>
 
 function takeChanged<T extends object>(last: T, now: T, staged: T): T {
   const merged = { ...staged };
-  for (const property of Object.keys(now) as (keyof T)[]) {
-    if (!same(last[property], now[property])) merged[property] = now[property];
+  // What the file no longer says is a change like any other.
+  for (const property of Object.keys({ ...last, ...now }) as (keyof T)[]) {
+    if (same(last[property], now[property])) continue;
+    if (now[property] === undefined) delete merged[property];
+    else merged[property] = now[property];
   }
   return merged;
 }
@@ -155,6 +180,7 @@ export function stageBackupConfiguration(
   return {
     ...spec,
     backupConfiguration: {
+      ...spec.backupConfiguration,
       retentionDays: change.retentionDays ?? retentionDays,
       dataBackupHosts: [...new Set(change.dataBackupHosts ?? dataBackupHosts)],
     },
