@@ -5,7 +5,18 @@
  * and whole from then on; what is not published is visible to `sweep` alone.
  */
 import type { Readable, Writable } from 'node:stream';
-import type { StoreState } from '../contract.ts';
+import type { StoreStatus } from '../../domain/vocabulary.ts';
+
+/** What a store was found to be. */
+export interface StoreState {
+  status: StoreStatus;
+  /** What an unprivileged process can still write; null where the store cannot tell. */
+  freeBytes: number | null;
+  /** Of the volume that it lies on; null where the store cannot tell. */
+  totalBytes: number | null;
+  /** Why it is not READY. */
+  detail: string | null;
+}
 
 export interface Store {
   /** How messages name it: a path, or `s3://bucket/prefix`. */
@@ -16,7 +27,7 @@ export interface Store {
   /** Looks whether it can be written to. Creates nothing that lasts, answers within seconds, and never throws. */
   check(): Promise<StoreState>;
 
-  /** The names of all backups, sorted. @throws EngineError STORE_UNREACHABLE */
+  /** The names of all backups, sorted; names that begin with a dot are none. @throws EngineError STORE_UNREACHABLE */
   list(): Promise<string[]>;
 
   /**
@@ -25,15 +36,16 @@ export interface Store {
    */
   has(name: string): Promise<boolean>;
 
-  /** The files of a backup. Does nothing yet. */
+  /** The files of a backup. Touches nothing yet. @throws EngineError IO where no backup can bear the name */
   open(name: string): BackupFiles;
 
   /**
    * Begins a backup, of which nothing is visible under its name until it is published.
    *
-   * @param name under which it will appear; no other attempt uses it
-   * @param attempt whose work it is, for `sweep`: letters, digits, `-`, `_` and `.`
-   * @throws EngineError STORE_UNREACHABLE, STORE_FULL
+   * @param name under which it will appear; no other attempt uses it, so a worker that lost its job and goes on all the
+   *   same can neither replace nor remove what its successor makes
+   * @param attempt whose work it is, for `sweep`: letters, digits, `-`, `_` and `.`. One that was begun before is refused
+   * @throws EngineError STORE_UNREACHABLE, STORE_FULL; IO where a name is not one that a store can hold
    */
   begin(name: string, attempt: string): Promise<BackupWriter>;
 
@@ -66,7 +78,8 @@ export interface BackupFiles {
   sizes(): Promise<ReadonlyMap<string, number> | null>;
 
   /**
-   * Opens a file to read it from its beginning. Destroying the stream frees everything.
+   * Opens a file to read it from its beginning. Destroying the stream frees everything; a stream that is not read to
+   * its end must be destroyed.
    * @throws EngineError FILE_MISSING; DIGEST_MISMATCH where it is no regular file; STORE_UNREACHABLE. The stream fails
    *   with STORE_UNREACHABLE
    */
@@ -80,19 +93,24 @@ export interface BackupWriter {
 
   /**
    * Begins a file, which must not exist. The stream ends (`finish`) when the file is whole and lasting; destroying it
-   * before removes what there is of it. It fails with EngineError STORE_FULL or STORE_UNREACHABLE.
+   * before removes what there is of it. Both it and this call fail with EngineError STORE_FULL or STORE_UNREACHABLE.
+   * Once the write of a piece is acknowledged its memory is used for something else: the store has no need of it then.
    */
   create(file: string): Promise<Writable>;
 
-  /** Takes over a file of another backup in the same store without copying its content. False: the store cannot. */
+  /**
+   * Takes over a file of another backup in the same store without copying its content. False: the store cannot.
+   * @throws EngineError FILE_MISSING; DIGEST_MISMATCH where it is no regular file; STORE_FULL, STORE_UNREACHABLE
+   */
   share(from: { backup: string; file: string }, file: string): Promise<boolean>;
 
   /**
    * Adds the manifest, the last file and the mark of completeness, and makes the backup visible: all of it or nothing.
-   * @throws EngineError STORE_FULL, STORE_UNREACHABLE; nothing is visible then
+   * Nothing that has the name already is replaced.
+   * @throws EngineError STORE_FULL, STORE_UNREACHABLE; nothing of this backup is visible then
    */
   publish(manifest: string): Promise<void>;
 
-  /** Removes everything. Throws nothing; what resists is left to `sweep` and answered as a text. */
+  /** Removes everything, as long as it is not published. Throws nothing; what resists is left to `sweep` and answered as a text. */
   discard(): Promise<string | null>;
 }

@@ -1,0 +1,81 @@
+/**
+ * Files of a directory store as streams whose failures are the engine's errors, and whose end is lasting.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { unlink } from 'node:fs/promises';
+import { Readable, Writable } from 'node:stream';
+import { storeFault } from '../faults.ts';
+import { handOver } from '../memory.ts';
+
+/** Few enough system calls that they do not count, little enough memory that it does not either. */
+const PIECE = 256 * 1024;
+
+type Done = (error?: Error | null) => void;
+
+/** Reads an open file from its beginning, and closes it. */
+export class FileReader extends Readable {
+  readonly #handle: FileHandle;
+  readonly #store: string;
+  #reading: Promise<void> = Promise.resolve();
+
+  constructor(handle: FileHandle, store: string) {
+    super({ highWaterMark: PIECE });
+    this.#handle = handle;
+    this.#store = store;
+  }
+
+  override _read(): void {
+    const piece = handOver(Buffer.allocUnsafeSlow(PIECE));
+    this.#reading = this.#handle.read(piece, 0, PIECE, null).then(
+      ({ bytesRead }) => void this.push(bytesRead === 0 ? null : piece.subarray(0, bytesRead)),
+      (error: unknown) => void this.destroy(storeFault(error, this.#store)),
+    );
+  }
+
+  override _destroy(reason: Error | null, done: Done): void {
+    void this.#reading.then(() => this.#handle.close()).then(() => done(reason), () => done(reason));
+  }
+}
+
+/** Writes an open file. It finishes when all is on disk; destroyed before, it takes the file away. */
+export class FileWriter extends Writable {
+  readonly #handle: FileHandle;
+  readonly #path: string;
+  readonly #store: string;
+  #isWhole = false;
+
+  constructor(handle: FileHandle, path: string, store: string) {
+    super({ highWaterMark: 4 * PIECE });
+    this.#handle = handle;
+    this.#path = path;
+    this.#store = store;
+  }
+
+  override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
+    // On an open handle, writeFile goes on where the last one ended, and writes all.
+    this.#settle(this.#handle.writeFile(data), done);
+  }
+
+  override _writev(pieces: { chunk: Buffer }[], done: Done): void {
+    this.#settle(this.#handle.writeFile(pieces.map(({ chunk }) => chunk)), done);
+  }
+
+  override _final(done: Done): void {
+    this.#settle(this.#handle.sync().then(() => {
+      this.#isWhole = true;
+    }), done);
+  }
+
+  override _destroy(reason: Error | null, done: Done): void {
+    const end = async (): Promise<void> => {
+      await this.#handle.close();
+      // What resists goes with the whole backup.
+      if (!this.#isWhole) await unlink(this.#path);
+    };
+    end().then(() => done(reason), () => done(reason));
+  }
+
+  #settle(work: Promise<void>, done: Done): void {
+    work.then(() => done(), (error: unknown) => done(storeFault(error, this.#store)));
+  }
+}
