@@ -9,6 +9,7 @@ import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:cr
 import { Transform } from 'node:stream';
 import type { TransformCallback } from 'node:stream';
 import { Decrypter, Encrypter } from 'age-encryption';
+import { handOver, release } from './memory.ts';
 
 const CHUNK = 64 * 1024;
 const TAG_LENGTH = 16;
@@ -55,66 +56,91 @@ function headerLength(bytes: Buffer): number {
   return mac < 0 ? 0 : bytes.indexOf('\n', mac + 1) + 1;
 }
 
-/** Collects bytes and gives them out in pieces of one length. */
-class Pieces {
-  #parts: Buffer[] = [];
-  length = 0;
+/** Collects bytes into chunks, each in the same memory. */
+class Chunks {
+  readonly #memory: Buffer;
+  #filled = 0;
 
-  push(part: Buffer): void {
-    this.#parts.push(part);
-    this.length += part.length;
+  constructor(length: number) {
+    this.#memory = Buffer.allocUnsafeSlow(length);
   }
 
-  /** The first `length` bytes, which must be there. */
-  take(length: number): Buffer {
-    const [first] = this.#parts;
-    if (first !== undefined && first.length >= length) {
-      if (first.length === length) this.#parts.shift();
-      else this.#parts[0] = first.subarray(length);
-      this.length -= length;
-      return first.subarray(0, length);
+  /** What has been collected since the last chunk. To be used before anything else is added. */
+  get rest(): Buffer {
+    return this.#memory.subarray(0, this.#filled);
+  }
+
+  /** Adds bytes, and frees them. `onChunk` is told each full chunk of which it is known that something follows it. */
+  add(data: Buffer, onChunk: (chunk: Buffer) => void): void {
+    for (let at = 0; at < data.length;) {
+      if (this.#filled === this.#memory.length) {
+        onChunk(this.#memory);
+        this.#filled = 0;
+      }
+      const copied = data.copy(this.#memory, this.#filled, at);
+      at += copied;
+      this.#filled += copied;
     }
-    const all = Buffer.concat(this.#parts);
-    this.#parts = [all.subarray(length)];
-    this.length = all.length - length;
-    return all.subarray(0, length);
+    release(data);
   }
+}
+
+/** Puts parts together into one piece. */
+function joined(parts: Buffer[]): Buffer {
+  const whole = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    at += part.copy(whole, at);
+    release(part);
+  }
+  return handOver(whole);
 }
 
 class EncryptStream extends Transform {
   readonly #key: Buffer;
   readonly #nonce = new ChunkNonce();
-  readonly #pieces = new Pieces();
+  readonly #chunks = new Chunks(CHUNK);
+  #sealed: Buffer[];
 
   constructor(prefix: Buffer, key: Buffer) {
     super({ readableHighWaterMark: 4 * CHUNK, writableHighWaterMark: 4 * CHUNK });
     this.#key = key;
-    this.push(prefix);
+    this.#sealed = [prefix];
   }
 
   override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#pieces.push(data);
     // A full chunk waits for the byte after it: only then is it known not to be the last.
-    while (this.#pieces.length > CHUNK) this.#seal(this.#pieces.take(CHUNK), false);
-    done();
+    this.#chunks.add(data, (chunk) => this.#seal(chunk, false));
+    this.#pass(done);
   }
 
   override _flush(done: TransformCallback): void {
-    this.#seal(this.#pieces.take(this.#pieces.length), true);
-    done();
+    this.#seal(this.#chunks.rest, true);
+    this.#pass(done);
   }
 
   #seal(chunk: Buffer, isLast: boolean): void {
     const cipher = createCipheriv(CIPHER, this.#key, this.#nonce.next(isLast), { authTagLength: TAG_LENGTH });
-    this.push(Buffer.concat([cipher.update(chunk), cipher.final(), cipher.getAuthTag()]));
+    this.#sealed.push(own(cipher.update(chunk)), cipher.final(), cipher.getAuthTag());
+  }
+
+  #pass(done: TransformCallback): void {
+    if (this.#sealed.length > 0) this.push(joined(this.#sealed));
+    this.#sealed = [];
+    done();
   }
 }
+
+/** What a cipher gives out is memory of its own, except for small pieces. */
+const own = (piece: Buffer): Buffer => (piece.length === piece.buffer.byteLength ? handOver(piece) : piece);
 
 class DecryptStream extends Transform {
   readonly #identity: string;
   readonly #nonce = new ChunkNonce();
-  #pieces = new Pieces();
+  readonly #chunks = new Chunks(CHUNK + TAG_LENGTH);
+  #header = Buffer.alloc(0);
   #key: Buffer | null = null;
+  #opened: Buffer[] = [];
 
   constructor(identity: string) {
     super({ readableHighWaterMark: 4 * CHUNK, writableHighWaterMark: 4 * CHUNK });
@@ -122,34 +148,56 @@ class DecryptStream extends Transform {
   }
 
   override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#pieces.push(data);
-    this.#advance(false).then(() => done(), done);
+    if (this.#key === null) {
+      this.#readHeader(data).then(() => done(), done);
+      return;
+    }
+    this.#take(this.#key, data, done);
   }
 
   override _flush(done: TransformCallback): void {
-    this.#advance(true).then(() => done(), done);
+    if (this.#key === null) {
+      done(new Error('not an age file'));
+      return;
+    }
+    const key = this.#key;
+    this.#attempt(() => this.#open(key, this.#chunks.rest, true), done);
   }
 
-  async #advance(isEnd: boolean): Promise<void> {
-    const pieces = this.#pieces;
-    if (this.#key === null) await this.#readHeader(isEnd);
-    if (this.#key === null) return;
-    while (pieces.length > CHUNK + TAG_LENGTH) this.#open(this.#key, pieces.take(CHUNK + TAG_LENGTH), false);
-    if (isEnd) this.#open(this.#key, pieces.take(pieces.length), true);
+  #take(key: Buffer, data: Buffer, done: TransformCallback): void {
+    this.#attempt(() => this.#chunks.add(data, (chunk) => this.#open(key, chunk, false)), done);
   }
 
-  async #readHeader(isEnd: boolean): Promise<void> {
-    const bytes = this.#pieces.take(this.#pieces.length);
-    this.#pieces.push(bytes);
+  #attempt(work: () => void, done: TransformCallback): void {
+    try {
+      work();
+      if (this.#opened.length > 0) this.push(joined(this.#opened));
+      this.#opened = [];
+    } catch (error) {
+      done(error as Error);
+      return;
+    }
+    done();
+  }
+
+  async #readHeader(data: Buffer): Promise<void> {
+    const bytes = Buffer.concat([this.#header, data]);
+    release(data);
+    this.#header = bytes;
     const length = headerLength(bytes);
     if (length === 0 || bytes.length < length + NONCE_LENGTH) {
-      if (isEnd || bytes.length > HEADER_LIMIT) throw new Error('not an age file');
+      if (bytes.length > HEADER_LIMIT) throw new Error('not an age file');
       return;
     }
     const decrypter = new Decrypter();
     decrypter.addIdentity(this.#identity);
-    const fileKey = await decrypter.decryptHeader(this.#pieces.take(length));
-    this.#key = payloadKey(fileKey, this.#pieces.take(NONCE_LENGTH));
+    const fileKey = await decrypter.decryptHeader(bytes.subarray(0, length));
+    const payload = length + NONCE_LENGTH;
+    this.#key = payloadKey(fileKey, bytes.subarray(length, payload));
+    const key = this.#key;
+    await new Promise<void>((resolve, reject) => {
+      this.#take(key, bytes.subarray(payload), (error) => (error == null ? resolve() : reject(error)));
+    });
   }
 
   #open(key: Buffer, chunk: Buffer, isLast: boolean): void {
@@ -158,7 +206,7 @@ class DecryptStream extends Transform {
     decipher.setAuthTag(chunk.subarray(-TAG_LENGTH));
     const plain = decipher.update(chunk.subarray(0, -TAG_LENGTH));
     decipher.final(); // before the plain text goes on: it throws where the chunk is not what was written
-    this.push(plain);
+    this.#opened.push(own(plain));
   }
 }
 

@@ -1,33 +1,32 @@
 /**
- * Writes one archive: tar, then zstd, then age where the backup is encrypted, then a file and its digest.
+ * Writes one archive: tar, then zstd, then age where the backup is encrypted, then a file of the store and its digest.
  */
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import type { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { constants, createZstdCompress } from 'node:zlib';
-import type { FilesSource } from '../domain/deployment.ts';
+import type { SourceSpec } from '../domain/deployment.ts';
 import { encryptTo } from './age.ts';
 import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
 import { MemberScanner } from './members.ts';
+import { handOver, release } from './memory.ts';
 import { killedBy } from './process.ts';
-import { resolveSource, tarReadFault } from './source.ts';
-import { complaints, startCreating } from './tar.ts';
+import { openSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
-
-/** zstd's own default: a better ratio than gzip at several times its speed. */
-const COMPRESSION_LEVEL = 3;
+import type { BackupWriter, Store } from './stores/contract.ts';
+import { compression } from './zstd.ts';
 
 export interface ArchiveJob {
   tar: Tar;
-  source: FilesSource;
-  storePath: string;
-  /** Absolute path of the file to make; it must not exist. */
-  path: string;
+  source: SourceSpec;
+  store: Store;
+  writer: BackupWriter;
+  /** Name of the file to make; it must not exist. */
+  file: string;
   /** `age1…`, or null for an archive in clear. */
   recipient: string | null;
+  /** File of the names to archive, NUL after each, which have been listed before; absent: the source as it is found. */
+  members?: string;
 }
 
 export interface WrittenArchive {
@@ -36,72 +35,87 @@ export interface WrittenArchive {
   bytes: number;
   size: number;
   sha256: string;
+  /** Files that it lacks or does not hold whole, with the reason. */
+  unreadable: string[];
+  /** Directories in it that carry extended attributes or access control lists. */
+  attributed: string[];
 }
 
-/** Writes to an open file and digests what it writes. */
+/** Writes to a file of a store, digests what it writes, and counts it. */
 class DigestingWriter extends Writable {
   readonly hash = createHash('sha256');
   size = 0;
-  readonly #handle: FileHandle;
+  readonly #file: Writable;
+  #isFinished = false;
 
-  constructor(handle: FileHandle) {
+  constructor(file: Writable) {
     super({ highWaterMark: 1024 * 1024 });
-    this.#handle = handle;
+    this.#file = file;
+    file.on('error', (error) => this.destroy(error));
+    file.on('close', () => {
+      if (!this.#isFinished) this.destroy(new Error('the file was closed early'));
+    });
   }
 
-  override _write(data: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+  override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
     this.hash.update(data);
     this.size += data.length;
-    // On an open handle, writeFile goes on where the last one ended, and writes all.
-    this.#handle.writeFile(data).then(() => done(), done);
+    // What fails comes as an event.
+    const goesOn = this.#file.write(data, (error) => {
+      if (error == null) release(data);
+    });
+    if (goesOn) done();
+    else this.#file.once('drain', done);
+  }
+
+  override _final(done: Done): void {
+    this.#file.end(() => {
+      this.#isFinished = true;
+      done();
+    });
+  }
+
+  override _destroy(reason: Error | null, done: Done): void {
+    if (!this.#isFinished) this.#file.destroy();
+    done(reason);
   }
 }
 
+type Done = (error?: Error | null) => void;
+
 /**
- * Writes and syncs one archive. Settles only when tar is gone and the file closed; what to do with a file left by a
- * failure is the caller's to decide.
+ * Writes one archive so that it lasts. Settles only when tar, or pg_dump, is gone.
  *
- * @param onPass called with the bytes of the tar stream that passed and the files that began in them
+ * @param onPass called with the bytes of the content that passed and the files that began in them
  * @param onWarning called with what tar left out, such as sockets
- * @throws EngineError SOURCE_UNREADABLE, STORE_FULL, STORE_UNREACHABLE; CancelledError
+ * @throws EngineError SOURCE_UNREADABLE, DATABASE_UNREACHABLE, PG_TOOLS_MISSING, STORE_FULL, STORE_UNREACHABLE; CancelledError
  */
 export async function writeArchive(
   job: ArchiveJob, signal: AbortSignal, onPass: (bytes: number, files: number) => void, onWarning: (text: string) => void,
 ): Promise<WrittenArchive> {
-  const input = await resolveSource(job.source, job.storePath);
+  const source = await openSource(job.tar, job.source, job.store.localPath, signal, job.members);
   const encryption: Transform[] = job.recipient === null ? [] : [await encryptTo(job.recipient)];
-  const handle = await open(job.path, 'wx', 0o600).catch((error: unknown) => {
-    throw storeFault(error, job.storePath);
-  });
+  throwIfCancelled(signal);
+  const file = await job.writer.create(job.file);
+  const child = killedBy(signal, source.start());
+  const scanner = source.scanner(onPass);
+  const output = new DigestingWriter(file);
+  // What a pipe gives is nobody else's. A listener makes it flow: nothing may be awaited before the next reader is there.
+  child.stdout!.on('data', handOver);
   try {
-    throwIfCancelled(signal);
-    const child = killedBy(signal, startCreating(job.tar, input, 'archive'));
-    const scanner = new MemberScanner(job.source.type, onPass);
-    const writer = new DigestingWriter(handle);
-    const zstd = createZstdCompress({
-      chunkSize: 256 * 1024,
-      params: { [constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL, [constants.ZSTD_c_checksumFlag]: 1 },
-    });
-    try {
-      await pipeline([child.stdout!, scanner, zstd, ...encryption, writer], { signal });
-    } catch (error) {
-      // Where tar itself cut the stream off it is ending anyway, and how it ends is the reason.
-      const isTarsFault = child.stdout?.readableEnded === true;
-      if (!isTarsFault) child.kill();
-      const exit = await child.exit;
-      throwIfCancelled(signal);
-      if (isTarsFault && exit.code !== 0) throw tarReadFault(job.source, exit);
-      throw errnoOf(error) === null ? ioFault(error, `${job.source.path} could not be archived`) : storeFault(error, job.storePath);
-    }
+    await pipeline([child.stdout!, scanner, compression(), ...encryption, output], { signal });
+  } catch (error) {
+    // Where the program itself cut the stream off it is ending anyway, and how it ends is the reason.
+    const isItsFault = child.stdout?.readableEnded === true;
+    if (!isItsFault) child.kill();
     const exit = await child.exit;
-    if (exit.code !== 0) throw tarReadFault(job.source, exit);
-    for (const line of complaints(exit)) onWarning(`${job.source.path}: ${line}`);
-    await handle.sync().catch((error: unknown) => {
-      throw storeFault(error, job.storePath);
-    });
-    const { files, directories, bytes } = scanner;
-    return { files, directories, bytes, size: writer.size, sha256: writer.hash.digest('hex') };
-  } finally {
-    await handle.close();
+    throwIfCancelled(signal);
+    if (isItsFault && exit.code !== 0) throw source.fault(exit);
+    throw errnoOf(error) === null ? ioFault(error, `${job.source.path} could not be archived`) : storeFault(error, job.store.label);
   }
+  const exit = await child.exit;
+  const { unreadable, warnings } = source.judge(exit);
+  for (const line of warnings) onWarning(`${job.source.path}: ${line}`);
+  const { files, directories, bytes } = scanner;
+  return { files, directories, bytes, size: output.size, sha256: output.hash.digest('hex'), unreadable, attributed: scanner instanceof MemberScanner ? scanner.attributed : [] };
 }

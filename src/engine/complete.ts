@@ -27,18 +27,21 @@ export interface Completed {
 
 /**
  * Goes forward from UNPACKING (nothing to do but clean) or SWAPPING, back from REVERTING, and back from SWAPPING
- * where forward is impossible. At its end no work directory and no journal is left.
+ * where forward is impossible and no database is new already. At its end no work directory and no journal is left.
  *
  * @throws EngineError TARGET_UNWRITABLE where neither direction is possible now: the journal stays, and a later
  *   call tries again
  */
 export async function complete(journal: Journal, context: Completion): Promise<Completed> {
+  if (journal.phase === 'COMMITTING') throw new Error('it is not known yet whether the databases are new');
   let failure: unknown = null;
   if (journal.phase === 'SWAPPING') {
     try {
       for (const entry of journal.entries) await swapForward(entry, context.onStep);
       journal = await enter(journal, 'REPLACED', context);
     } catch (error) {
+      // The databases are new already: the files must follow.
+      if (journal.databases !== undefined) throw targetFault(error, journal.entries.map(({ target }) => target).join(', '));
       failure = error;
       journal = await enter(journal, 'REVERTING', context);
     }

@@ -1,18 +1,21 @@
 /**
  * What the engine is asked and what it answers: plain data and callbacks, no behaviour.
  */
-import type { FilesSource } from '../domain/deployment.ts';
-import type { ValidityProblem, BackupType, ContentGroup, HaRole, StoreStatus } from '../domain/vocabulary.ts';
+import type { SourceSpec } from '../domain/deployment.ts';
+import type { BackupPriority, ValidityProblem, BackupType, ContentGroup, HaRole } from '../domain/vocabulary.ts';
+import type { BackupFiles, Store } from './stores/contract.ts';
+
+export type { StoreState } from './stores/contract.ts';
 
 /** One archive to make: one source, and the content group that it belongs to (null: a host's DATA). */
 export interface ArchiveSpec {
   group: ContentGroup | null;
-  source: FilesSource;
+  source: SourceSpec;
 }
 
 /**
- * How far the work is. Bytes are those of the tar streams, before compression; files are their members that
- * are no directories. Totals are null until they are estimated.
+ * How far the work is. Bytes are those of the tar streams and dumps, before compression; files are members that are no
+ * directories, and dumps. Totals are null until they are estimated.
  */
 export interface Progress {
   bytesDone: number;
@@ -40,6 +43,33 @@ export interface ManifestFacts {
   timeInitiated: string;
   retentionDate: string | null;
   managedHostAddresses: string[];
+  /**
+   * The job that made it, and which of its attempts: a backup in a store that no record names is its owner's, or what
+   * a worker left that had lost the job. Absent in backups of earlier versions.
+   */
+  job?: { id: string; attempt: number };
+}
+
+/** Names to remove before an update is unpacked: those that have gone since the layer before it. */
+export interface RemovedNames {
+  /** Plain file name in the backup's directory: the names, NUL after each, compressed and encrypted as the update is. */
+  file: string;
+  names: number;
+  /** Length of the file on disk. */
+  size: number;
+  sha256: string;
+}
+
+/** What an incremental backup is based on. Absent from a plan: the backup is whole, and none is based on it. */
+export interface IncrementalPlan {
+  /** Absolute path of a directory for the indexes of this host's backups in this store, on the worker's own machine. */
+  directory: string;
+  /** Name of an earlier backup in the same store, whose layers may be shared; null: the backup is whole. */
+  base: string | null;
+  /** Content of `keys.age`: the identities of the base's layers, encrypted to this backup's recipient; null: it needs none. */
+  sharedKeys: Uint8Array | null;
+  /** Whole archives of fewer bytes are made again each time. Absent: 64 MiB. */
+  minimumBytes?: number;
 }
 
 /** One archive as the manifest describes it. */
@@ -47,11 +77,12 @@ export interface ManifestArchive {
   /** Plain file name in the backup's directory. */
   file: string;
   group: ContentGroup | null;
-  source: { type: FilesSource['type']; path: string };
-  /** Members that are no directories. */
+  /** Of a database, `path` is host, port and name; patterns are those that a directory was backed up by. */
+  source: { type: SourceSpec['type']; path: string; include?: string[]; exclude?: string[] };
+  /** Members that are no directories; 1 for a dump. */
   files: number;
   directories: number;
-  /** Length of the tar stream, before compression and encryption. */
+  /** Length of the tar stream, or of the dump, before compression and encryption. */
   bytes: number;
   /** Length of the file on disk. */
   size: number;
@@ -59,16 +90,29 @@ export interface ManifestArchive {
   sha256: string;
   compression: 'zstd';
   encrypted: boolean;
+  /** Files that the archive lacks or does not hold whole, with the reason; absent: none. */
+  unreadable?: string[];
+  /** 1 for the first update on top of the whole archive before it, and so on; absent from a whole archive. */
+  layer?: number;
+  /** Of an update: what is removed before it is unpacked; absent where nothing is. */
+  removed?: RemovedNames;
+  /** Whom a shared archive is encrypted to, where that is not the backup's own recipient. */
+  recipient?: string;
 }
 
 /** `manifest.json`; `docs/BACKUP-FORMAT.md` explains each property. */
 export interface Manifest extends ManifestFacts {
-  formatVersion: 1;
+  /** 2: it has layers, which a reader of version 1 would take for archives of their own. */
+  formatVersion: 1 | 2;
   /** The content groups, each once; empty for a DATA backup. */
   groups: ContentGroup[];
   /** When the last archive was complete on disk; the reading back comes after it. */
   timeCompleted: string;
-  encryption: null | { format: 'age'; recipient: string; identityFile: 'identity.age'; identitySha256: string };
+  encryption: null | {
+    format: 'age'; recipient: string; identityFile: 'identity.age'; identitySha256: string;
+    /** Where layers are encrypted to other recipients. */
+    keysFile?: 'keys.age'; keysSha256?: string;
+  };
   archives: ManifestArchive[];
 }
 
@@ -81,15 +125,17 @@ export interface BackupKey {
 }
 
 export interface BackupPlan {
-  /** Absolute path of the store's directory, which must exist. */
-  storePath: string;
-  /** Name in the store under which the backup is written. Begins with a dot, and is unique to this attempt: an existing one is refused. */
-  partialName: string;
-  /** Name in the store under which it appears once complete. */
-  directoryName: string;
+  store: Store;
+  /** Under which it appears in the store once complete. No other attempt uses it. */
+  name: string;
+  /** Whose work it is, for the store's `sweep`. Unique to this attempt. */
+  attempt: string;
   archives: ArchiveSpec[];
   encryption: BackupKey | null;
   facts: ManifestFacts;
+  /** Of the child processes. Absent: as this process runs. */
+  priority?: BackupPriority;
+  incremental?: IncrementalPlan;
   /** Called at each step, by name: a seam for tests that kill the process there. */
   onStep?(step: string): void | Promise<void>;
 }
@@ -97,7 +143,7 @@ export interface BackupPlan {
 export interface BackupRun {
   signal: AbortSignal;
   onProgress(progress: Progress): void;
-  /** Awaited right before the backup appears under its final name. Its rejection removes everything. */
+  /** Awaited right before the backup appears in its store. Its rejection removes everything. */
   beforePublish(): Promise<void>;
   /** Something a person may want to know and that is no failure, such as a socket that was left out. */
   onWarning?(text: string): void;
@@ -107,8 +153,12 @@ export interface BackupResult {
   manifest: Manifest;
   /** Bytes of all files of the backup, manifest included. */
   sizeOnDisk: number;
-  /** Absolute path of the backup's directory. */
-  path: string;
+  /** Bytes that it added to the store: less where it shares files with an earlier backup. */
+  sizeAdded: number;
+  /** Content that was read: bytes and files of the archives that it does not share. */
+  read: { bytes: number; files: number };
+  /** Where a person finds it. */
+  location: string;
 }
 
 export interface VerifyRun {
@@ -129,12 +179,12 @@ export interface VerifyResult {
 /** Where one archive is restored to. */
 export interface RestoreTarget {
   group: ContentGroup;
-  source: FilesSource;
+  source: SourceSpec;
 }
 
 export interface RestorePlan {
-  /** Absolute path of the backup's directory. */
-  backupPath: string;
+  /** The files of the backup. */
+  backup: BackupFiles;
   groups: ContentGroup[];
   /** A group's first target takes the group's first archive, and so on. Targets of other groups are ignored. */
   targets: RestoreTarget[];
@@ -145,8 +195,8 @@ export interface RestorePlan {
   /** Unique to this attempt; letters, digits, `-` and `_`. */
   restoreKey: string;
   /**
-   * Absolute paths that no target may contain, such as the stores and the targets of other groups: replacing
-   * the target would remove them. The backup itself and the journals are always among them.
+   * Absolute paths that no target may contain, such as the local stores, the backup's own among them, and the targets
+   * of other groups: replacing the target would remove them. The journals are always among them.
    */
   protectedPaths?: string[];
   /** Called at each step, by name: a seam for tests that kill the process there. */
@@ -164,11 +214,3 @@ export interface RestoreRun {
 
 /** What `recoverRestore` found and did. */
 export type Recovery = 'none' | 'rolled-forward' | 'rolled-back';
-
-export interface StoreState {
-  status: StoreStatus;
-  /** What an unprivileged process can still write; null where the store cannot be asked. */
-  freeBytes: number | null;
-  /** Why it is not READY. */
-  detail: string | null;
-}

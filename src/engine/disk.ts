@@ -2,11 +2,11 @@
  * File-system work that has to last: what these functions report as done is on disk.
  */
 import { constants } from 'node:fs';
-import { chmod, lstat, mkdir, open, readdir, rename } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, rename, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
 import { EngineError } from '../domain/errors.ts';
-import { errnoOf, isMissing } from './faults.ts';
+import { errnoOf, isMissing, storeFault } from './faults.ts';
 import { run } from './process.ts';
 
 /** Writes a directory's entries to disk, without which a rename or a new file can be lost with the power. */
@@ -58,8 +58,17 @@ export async function openPlainFile(path: string): Promise<FileHandle> {
   throw notPlain(path);
 }
 
-function notPlain(path: string, cause?: unknown): EngineError {
+/** The error for something that lies where a file should be. */
+export function notPlain(path: string, cause?: unknown): EngineError {
   return new EngineError('DIGEST_MISMATCH', `${path} is no regular file.`, 'Put the file back from a copy of the backup, or use another backup.', { cause });
+}
+
+/** @throws EngineError STORE_UNREACHABLE where a store's directory is not there */
+export async function requireDirectory(path: string): Promise<void> {
+  const isDirectory = await stat(path).then((found) => found.isDirectory(), (error: unknown) => {
+    throw storeFault(error, path);
+  });
+  if (!isDirectory) throw storeFault(new Error('it is not a directory'), path);
 }
 
 /** Whether anything has this name, be it a link to nowhere. */
@@ -96,32 +105,14 @@ export async function removeTree(path: string): Promise<void> {
     // An owner may lack the write permission on directories of his own. A child that dies with its parent may
     // still add its last file while the tree goes away, hence more than one further attempt.
     if (attempt === 0) await chmod(path, 0o700).catch(() => undefined);
-    await run('chmod', ['-R', 'u+rwX', '--', path]);
+    // Directories alone: a file may have another name elsewhere, where its mode is not ours to change.
+    await run('find', [path, '-xdev', '-type', 'd', '!', '-perm', '-700', '-exec', 'chmod', 'u+rwx', '{}', ';']);
   }
   throw new Error(`${path} could not be removed: ${reason}`);
-}
-
-/** Bytes of all files directly in a directory. */
-export async function sizeOfFiles(path: string): Promise<number> {
-  let bytes = 0;
-  for (const entry of await readdir(path, { withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    try {
-      bytes += (await lstat(join(path, entry.name))).size;
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-    }
-  }
-  return bytes;
 }
 
 /** The path of `inner` below `outer`: '' where they are the same, null where it lies elsewhere. */
 export function pathBelow(outer: string, inner: string): string | null {
   const path = relative(outer, inner);
   return path === '..' || path.startsWith(`..${sep}`) || path.startsWith(sep) ? null : path;
-}
-
-/** True for a name that stays in its directory. */
-export function isPlainName(name: string): boolean {
-  return name !== '' && name !== '.' && name !== '..' && !/[/\\\0]/.test(name);
 }

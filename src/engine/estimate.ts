@@ -29,7 +29,8 @@ export async function estimate(tar: Tar, source: FilesSource, input: TarInput, s
   });
   const exit = await child.exit;
   throwIfCancelled(signal);
-  // 1: something changed meanwhile. Only the real reading decides whether that matters.
-  if (exit.code !== 0 && exit.code !== 1) throw tarReadFault(source, exit);
+  // 1: something changed meanwhile. Only the real reading decides whether that matters, or whether what cannot be read does.
+  const isFault = exit.code !== 0 && exit.code !== 1 && !(exit.code === 2 && input.toleratesUnreadable);
+  if (isFault) throw tarReadFault(source, exit);
   return { bytes: Number(/^Total bytes written: (\d+)/m.exec(exit.stderr)?.[1] ?? 0), files };
 }

@@ -30,11 +30,17 @@ const JOURNAL = z.object({
   version: z.literal(1),
   restoreKey: z.string(),
   /**
-   * UNPACKING: no target is touched. SWAPPING: goes on to new. REVERTING: goes back to old. REPLACED and REVERTED:
-   * only the work directories are left to remove.
+   * UNPACKING: no target is touched. COMMITTING: everything is unpacked, and the databases may be new: which they are
+   * decides. SWAPPING: goes on to new. REVERTING: goes back to old. REPLACED and REVERTED: only the work directories are
+   * left to remove.
    */
-  phase: z.enum(['UNPACKING', 'SWAPPING', 'REVERTING', 'REPLACED', 'REVERTED']),
+  phase: z.enum(['UNPACKING', 'COMMITTING', 'SWAPPING', 'REVERTING', 'REPLACED', 'REVERTED']),
   entries: z.array(ENTRY),
+  /**
+   * Databases that belong to the same restore, by path, each with the transaction that replaces it. From SWAPPING on they
+   * are new for good, so that there is no way back.
+   */
+  databases: z.array(z.object({ path: z.string(), xid: z.string().regex(/^\d+$/) })).optional(),
 });
 export type Journal = z.infer<typeof JOURNAL>;
 

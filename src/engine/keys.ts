@@ -1,17 +1,20 @@
 /**
  * A backup's own key pair, and the passcode that wraps it: `identity.age`, which the stock age program opens.
  *
- * The age library does the format. Its scrypt would hold the process still for over a second, so the key
- * derivation is done here with Node's, which runs beside the event loop.
+ * The age library does the format. Its scrypt would hold the process still, and any scrypt takes memory that this
+ * process would keep: a child process derives the key, and goes.
  */
-import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto';
-import { promisify } from 'node:util';
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { buffer } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient, Stanza } from 'age-encryption';
 import type { Identity, Recipient } from 'age-encryption';
-import { EngineError } from '../domain/errors.ts';
+import { EngineError, GatewayError } from '../domain/errors.ts';
+import { ioFault } from './faults.ts';
+import { start } from './process.ts';
 
-/** 2^18 rounds, age's own choice: about a second and 256 MiB for each guess at a passcode. */
-const WORK_FACTOR = 18;
+/** 2^17 rounds, the least that OWASP recommends: half a second and 128 MiB for each guess at a passcode. */
+const WORK_FACTOR = 17;
 /** What a file may ask for. 2^20 takes 1 GiB; more would be an attack on this process, not a key. */
 const WORK_FACTOR_LIMIT = 20;
 const LABEL = Buffer.from('age-encryption.org/v1/scrypt');
@@ -19,15 +22,25 @@ const TAG_LENGTH = 16;
 /** Each key wraps one file key only, so the format fixes the nonce. */
 const NONCE = Buffer.alloc(12);
 
-const deriveKey = promisify<string, Buffer, number, { N: number; r: number; p: number; maxmem: number }, Buffer>(scrypt);
+const DERIVATION = fileURLToPath(new URL('derive-key.ts', import.meta.url));
 
 let lastDerivation: Promise<unknown> = Promise.resolve();
 
+/** @throws EngineError IO where the child did not answer */
+async function deriveKey(passcode: string, salt: Buffer, workFactor: number): Promise<Buffer> {
+  // Neither arguments nor the environment, which other users or children could read.
+  const child = start(process.execPath, ['--no-warnings', DERIVATION], { stdin: true, stdout: true });
+  const answer = buffer(child.stdout!);
+  child.stdin!.end(JSON.stringify({ passcode, salt: salt.toString('base64'), workFactor }));
+  const [key, exit] = await Promise.all([answer, child.exit]);
+  if (exit.code === 0 && key.length === 32) return key;
+  // What the child says of it stays out: it had the passcode.
+  throw ioFault(new Error(`the process that derives it ended with ${exit.signal ?? `code ${exit.code}`}`), 'The key of a passcode could not be derived');
+}
+
 /** One derivation at a time, for the memory that each takes. */
 function wrappingKey(passcode: string, salt: Uint8Array, workFactor: number): Promise<Buffer> {
-  const N = 2 ** workFactor;
-  const derivation = lastDerivation.then(() =>
-    deriveKey(passcode.normalize('NFC'), Buffer.concat([LABEL, salt]), 32, { N, r: 8, p: 1, maxmem: 129 * N * 8 }));
+  const derivation = lastDerivation.then(() => deriveKey(passcode.normalize('NFC'), Buffer.concat([LABEL, salt]), workFactor));
   lastDerivation = derivation.catch(() => undefined);
   return derivation;
 }
@@ -79,10 +92,11 @@ class PasscodeIdentity implements Identity {
 }
 
 /**
- * Makes the key pair of one backup. Takes about a second, beside the event loop; calls wait for each other.
+ * Makes the key pair of one backup. Takes about half a second, beside the event loop; calls wait for each other.
  *
  * @param passcode taken as UTF-8 of its composed form (NFC), which is what keyboards type
  * @returns the public key, and the secret key wrapped by the passcode: the content of `identity.age`
+ * @throws EngineError IO
  */
 export async function createIdentity(passcode: string): Promise<{ recipient: string; wrapped: Uint8Array }> {
   const identity = await generateX25519Identity();
@@ -105,8 +119,9 @@ export async function openIdentity(wrapped: Uint8Array, passcode: string): Promi
     const text = (await decrypter.decrypt(wrapped, 'text')).trim();
     await identityToRecipient(text);
     return text;
-  } catch {
+  } catch (error) {
     if (identity.refused) return null;
+    if (error instanceof GatewayError) throw error;
     // The cause stays out: what a decoder says of a decrypted text may quote it.
     throw new EngineError('DIGEST_MISMATCH', "The backup's key file identity.age is damaged.",
       'Put the file back from a copy of the backup; without it the backup cannot be opened.');

@@ -43,6 +43,8 @@ export class MemberScanner extends Transform {
   /** Members that are no directories. */
   files = 0;
   directories = 0;
+  /** Names of directories that carry extended attributes or access control lists. */
+  readonly attributed: string[] = [];
   /** Whether the end mark has passed. */
   ended = false;
   /** Bytes that have passed. */
@@ -169,6 +171,7 @@ export class MemberScanner extends Transform {
     if (kind === 'directory') {
       this.#directoryNames.add(name);
       this.directories += 1;
+      if ([...extended.keys()].some((key) => /^(SCHILY|RHT)\./.test(key))) this.attributed.push(name);
     } else {
       this.files += 1;
     }

@@ -5,6 +5,8 @@ import { spawn } from 'node:child_process';
 import { Writable } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { ioFault } from './faults.ts';
+import { release } from './memory.ts';
+import { applyPriority } from './priority.ts';
 
 /** How a child ended. */
 export interface Exit {
@@ -27,23 +29,37 @@ export interface Child {
 const STDERR_KEPT = 64 * 1024;
 
 /** `LC_ALL=C` makes messages and quoting readable to us; leaving the rest out keeps TAR_OPTIONS and the like out. */
-function environment(): NodeJS.ProcessEnv {
-  return { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
+function environment(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  return { PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', ...more };
+}
+
+export interface StartOptions {
+  stdin?: boolean;
+  stdout?: boolean;
+  /** What the program finds in its environment besides; the place for a password, which arguments would show to all. */
+  env?: Readonly<Record<string, string>>;
+  /** How much of its standard error is kept, in characters. */
+  stderrKept?: number;
+  /** Told of all of it, as it comes. */
+  onStderr?(text: string): void;
 }
 
 /**
  * Starts a program in a session of its own, so that Ctrl-C at a terminal reaches this process alone, which then
- * decides what becomes of the work.
+ * decides what becomes of the work. It runs at the priority of that work.
  */
-export function start(path: string, args: readonly string[], pipes: { stdin?: boolean; stdout?: boolean } = {}): Child {
+export function start(path: string, args: readonly string[], options: StartOptions = {}): Child {
+  const { env, stderrKept = STDERR_KEPT } = options;
   const process = spawn(path, args, {
     detached: true,
-    env: environment(),
-    stdio: [pipes.stdin === true ? 'pipe' : 'ignore', pipes.stdout === true ? 'pipe' : 'ignore', 'pipe'],
+    env: environment(env),
+    stdio: [options.stdin === true ? 'pipe' : 'ignore', options.stdout === true ? 'pipe' : 'ignore', 'pipe'],
   });
+  applyPriority(process.pid);
   let stderr = '';
   process.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    if (stderr.length < STDERR_KEPT) stderr += text.slice(0, STDERR_KEPT - stderr.length);
+    options.onStderr?.(text);
+    if (stderr.length < stderrKept) stderr += text.slice(0, stderrKept - stderr.length);
   });
   // A child that ends early breaks its input pipe; how it ended says more than EPIPE does.
   process.stdin?.on('error', () => undefined);
@@ -82,7 +98,10 @@ export class ChildInput extends Writable {
   }
 
   override _write(data: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#stdin.write(data, (error) => done(error == null || this.#hadEnough() ? null : new InputRefused()));
+    this.#stdin.write(data, (error) => {
+      if (error == null) release(data);
+      done(error == null || this.#hadEnough() ? null : new InputRefused());
+    });
   }
 
   override _final(done: () => void): void {
@@ -97,8 +116,8 @@ export class ChildInput extends Writable {
 }
 
 /** Runs a short program to its end. */
-export async function run(path: string, args: readonly string[]): Promise<Exit & { stdout: string }> {
-  const child = start(path, args, { stdout: true });
+export async function run(path: string, args: readonly string[], options: Pick<StartOptions, 'env'> = {}): Promise<Exit & { stdout: string }> {
+  const child = start(path, args, { ...options, stdout: true });
   let stdout = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     stdout += text;

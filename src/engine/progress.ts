@@ -14,11 +14,12 @@ export class Meter {
     this.#report = report;
   }
 
-  /** Sets what there is to do, and reports. */
+  /** Sets what there is to do, the part that is done already included, and reports. */
   expect(bytes: number, files: number): void {
-    this.#progress.bytesTotal = bytes;
-    this.#progress.filesTotal = files;
-    this.#send();
+    this.#progress.bytesTotal = Math.max(bytes, this.#progress.bytesDone);
+    this.#progress.filesTotal = Math.max(files, this.#progress.filesDone);
+    // Not counted as one of the intervals' reports: the first work done is told at once.
+    this.#report({ ...this.#progress });
   }
 
   /** Counts work done, and reports when it is time to. Totals that prove too small grow with it. */

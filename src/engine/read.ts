@@ -2,18 +2,17 @@
  * Reads one archive of a backup: its digest, and its members in passing.
  */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
-import { Transform } from 'node:stream';
-import type { TransformCallback, Writable } from 'node:stream';
+import { Transform, Writable } from 'node:stream';
+import type { TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createZstdDecompress } from 'node:zlib';
 import { EngineError, GatewayError } from '../domain/errors.ts';
 import { decryptWith } from './age.ts';
 import type { ManifestArchive } from './contract.ts';
-import { openPlainFile } from './disk.ts';
-import { isMissing, storeFault, throwIfCancelled } from './faults.ts';
-import type { MemberScanner } from './members.ts';
+import { throwIfCancelled } from './faults.ts';
+import { release } from './memory.ts';
 import { ChildInput, InputRefused } from './process.ts';
+import type { BackupFiles } from './stores/contract.ts';
+import { decompression } from './zstd.ts';
 
 const PIECE = 256 * 1024;
 
@@ -41,11 +40,20 @@ class Digest extends Transform {
   }
 }
 
+/** Takes everything. */
+class Nowhere extends Writable {
+  override _write(data: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    release(data);
+    done();
+  }
+}
+
 /** Where the tar stream of an archive goes, once decrypted and decompressed. */
 export interface Content {
   /** `AGE-SECRET-KEY-1…`, or null for an archive in clear. */
   identity: string | null;
-  scanner: MemberScanner;
+  /** Looks at what passes; `ended` says whether the program may stop reading now. */
+  scanner: Transform & { readonly ended: boolean };
   /** The input of the program that takes it. */
   stdin: Writable;
 }
@@ -59,43 +67,32 @@ export interface Content {
  *   the program that takes the content gave up
  */
 export async function readWhole(
-  directory: string, expected: Pick<ManifestArchive, 'file' | 'sha256'> & { size?: number },
+  files: BackupFiles, expected: Pick<ManifestArchive, 'file' | 'sha256'> & { size?: number },
   content: Content | null, signal: AbortSignal, onPass: (bytes: number) => void = () => undefined,
 ): Promise<void> {
   throwIfCancelled(signal);
-  const path = join(directory, expected.file);
-  const handle = await openPlainFile(path).catch((error: unknown) => {
-    throw isMissing(error) ? new EngineError('FILE_MISSING', `${expected.file} is missing.`, RESTORE_FILE, { cause: error }) : storeFault(error, directory);
-  });
+  const { size, stream } = await files.read(expected.file);
   const digest = new Digest(onPass);
   try {
-    if (expected.size !== undefined && (await handle.stat()).size !== expected.size) throw mismatch(expected.file, 'its length differs');
-    const file = handle.createReadStream({ highWaterMark: PIECE, autoClose: false });
+    if (expected.size !== undefined && size !== expected.size) throw mismatch(expected.file, 'its length differs');
     if (content === null) {
-      await pipeline(file, digest, async (pieces) => {
-        for await (const _ of pieces);
-      }, { signal });
+      await pipeline(stream, digest, new Nowhere(), { signal });
     } else {
       const sink = new ChildInput(content.stdin, () => content.scanner.ended);
       const decryption = content.identity === null ? [] : [decryptWith(content.identity)];
-      await pipeline([file, digest, ...decryption, createZstdDecompress({ chunkSize: PIECE }), content.scanner, sink], { signal });
+      await pipeline([stream, digest, ...decryption, decompression(), content.scanner, sink], { signal });
     }
   } catch (error) {
+    stream.destroy();
     throwIfCancelled(signal);
-    if (error instanceof GatewayError) throw error;
-    const syscall = error instanceof Error && 'syscall' in error ? error.syscall : null;
-    if (error instanceof InputRefused) throw error;
-    if (syscall !== null) throw storeFault(error, directory);
+    if (error instanceof GatewayError || error instanceof InputRefused) throw error;
     // What is left are decoders that met other bytes than were written.
     throw mismatch(expected.file, error instanceof Error ? error.message : String(error), error);
-  } finally {
-    await handle.close();
   }
   if (digest.result() !== expected.sha256) throw mismatch(expected.file, 'its digest differs');
 }
 
-const RESTORE_FILE = 'Put the file back from a copy of the backup, or use another backup.';
-
 function mismatch(file: string, reason: string, cause?: unknown): EngineError {
-  return new EngineError('DIGEST_MISMATCH', `${file} is not what was written: ${reason}.`, RESTORE_FILE, { cause });
+  return new EngineError('DIGEST_MISMATCH', `${file} is not what was written: ${reason}.`,
+    'Put the file back from a copy of the backup, or use another backup.', { cause });
 }

@@ -3,9 +3,10 @@
  */
 import { lstat, readdir, realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { FilesSource } from '../domain/deployment.ts';
+import type { FilesSource, PostgresSource } from '../domain/deployment.ts';
 import type { Recovery } from './contract.ts';
 import { complete } from './complete.ts';
+import { settle } from './databases.ts';
 import { exists, removeTree } from './disk.ts';
 import { readJournal, removeUnfinishedJournal } from './journal.ts';
 import { keepRoot, putBackRoot } from './root.ts';
@@ -14,22 +15,25 @@ import { restoreKeyOf } from './target.ts';
 
 /**
  * Brings an interrupted restore to its end. Where targets had begun to be replaced it goes forward, or back where
- * that is impossible; otherwise it removes what was unpacked. Safe to call at any time while the restore itself does
+ * that is impossible; otherwise it removes what was unpacked. Where databases belong to it, their servers are asked which
+ * of both it is. Safe to call at any time while the restore itself does
  * not run, and as often as one likes.
  *
+ * @param run `databases`: those of the deployment, by which the ones of the restore are reached
  * @returns `none` where there is nothing to recover
- * @throws EngineError TARGET_UNWRITABLE, TAR_MISSING, IO where it cannot be done now; a later call tries again
+ * @throws EngineError TARGET_UNWRITABLE, TAR_MISSING, DATABASE_UNREACHABLE, PG_TOOLS_MISSING, IO where it cannot be done now; a later call tries again
  */
 export async function recoverRestore(
   journalDir: string, restoreKey: string,
-  run: { onWarning?(text: string): void; onStep?(step: string): void | Promise<void> } = {},
+  run: { databases?: readonly PostgresSource[]; onWarning?(text: string): void; onStep?(step: string): void | Promise<void> } = {},
 ): Promise<Recovery> {
-  const journal = await readJournal(journalDir, restoreKey);
+  let journal = await readJournal(journalDir, restoreKey);
   if (journal === null) {
     // One that was being written for the first time when the process died: nothing had been touched.
     await removeUnfinishedJournal(journalDir, restoreKey);
     return 'none';
   }
+  if (journal.phase === 'COMMITTING') journal = await settle(journalDir, journal, run.databases ?? [], (text) => run.onWarning?.(text));
   const { outcome } = await complete(journal, {
     tar: await requireTar(), journalDir,
     onStep: async (step) => await run.onStep?.(step),

@@ -6,6 +6,7 @@ import { basename, dirname } from 'node:path';
 import { EngineError } from '../domain/errors.ts';
 import type { FilesSource } from '../domain/deployment.ts';
 import { pathBelow } from './disk.ts';
+import { selectionOf } from './sources/patterns.ts';
 import { complaints, summary } from './tar.ts';
 import type { TarInput } from './tar.ts';
 import type { Exit } from './process.ts';
@@ -16,15 +17,16 @@ import type { Exit } from './process.ts';
  *
  * @throws EngineError SOURCE_UNREADABLE where it is not there, or is not of the declared type
  */
-export async function resolveSource(source: FilesSource, storePath: string): Promise<TarInput> {
+export async function resolveSource(source: FilesSource, storePath: string | null): Promise<TarInput> {
   const kind = source.type === 'DIRECTORY' ? 'directory' : 'file';
   const path = await realpath(source.path).catch((cause: unknown) => {
     throw unreadable(source.path, `the ${kind} is not there or cannot be reached (${reasonOf(cause)})`, cause);
   });
   const found = await stat(path);
+  const toleratesUnreadable = source.onUnreadable === 'WARN';
   if (source.type === 'FILE') {
     if (!found.isFile()) throw unreadable(source.path, 'it is declared as a file and is something else');
-    return { directory: dirname(path), member: basename(path), exclude: [] };
+    return { directory: dirname(path), member: basename(path), exclude: [], selection: null, toleratesUnreadable };
   }
   if (!found.isDirectory()) throw unreadable(source.path, 'it is declared as a directory and is something else');
   const exclude: string[] = [];
@@ -34,7 +36,7 @@ export async function resolveSource(source: FilesSource, storePath: string): Pro
     if (below === '') throw unreadable(source.path, `${other} is the same directory`);
     if (below !== null) exclude.push(`./${below}`);
   }
-  return { directory: path, member: '.', exclude };
+  return { directory: path, member: '.', exclude, selection: selectionOf(source), toleratesUnreadable };
 }
 
 /** What tar's failure to read a source means: it names each file and the reason. */

@@ -2,9 +2,12 @@
  * GNU tar: where it is, what it can do, and how it is called. It walks, reads and writes the trees, since it knows
  * links, holes, attributes and odd names, and does it many times faster than JavaScript.
  */
+import { basename } from 'node:path/posix';
 import { EngineError } from '../domain/errors.ts';
 import { run, start } from './process.ts';
 import type { Child, Exit } from './process.ts';
+import { fedWithNames } from './sources/names.ts';
+import type { Selection } from './sources/patterns.ts';
 
 export interface Tar {
   path: string;
@@ -71,11 +74,25 @@ export interface TarInput {
   member: string;
   /** Members to leave out, as tar names them (`./backups`). */
   exclude: readonly string[];
+  /** What is taken of the directory; null: everything. */
+  selection: Selection | null;
+  /** Whether the archive may lack files that cannot be read; each is complained of. */
+  toleratesUnreadable: boolean;
+  /** File of the members, NUL after each, which have been listed before; absent: tar lists them itself. */
+  members?: string | undefined;
 }
+
+/** Complaints about so many files come to less than this; more of them, and the rest is not known. */
+export const COMPLAINTS_KEPT = 16 * 1024 * 1024;
+
+/** Whether no archive of this input holds a name, as `Selection` writes names. */
+export const isLeftOut = (exclude: readonly string[]) => (name: string): boolean =>
+  basename(name).startsWith(WORK_PREFIX) || exclude.includes(`./${Buffer.from(name, 'latin1').toString('utf8')}`);
 
 /** Writes an archive to the child's standard output, or to /dev/null, where tar reads no content and names go to the output. */
 export function startCreating(tar: Tar, input: TarInput, purpose: 'archive' | 'estimate'): Child {
-  return start(tar.path, [
+  const isListed = input.members !== undefined;
+  const child = start(tar.path, [
     '--create', '--format=posix', '--sparse', ...attributes(tar),
     // Without these, every header would hold the time of this very reading, and the number of the process.
     '--pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f',
@@ -83,8 +100,11 @@ export function startCreating(tar: Tar, input: TarInput, purpose: 'archive' | 'e
     ...(purpose === 'archive' ? ['--file=-'] : ['--file=/dev/null', '--verbose', '--totals']),
     '--anchored', '--no-wildcards', ...input.exclude.map((member) => `--exclude=${member}`),
     '--no-anchored', '--wildcards', `--exclude=${WORK_PREFIX}*`,
-    `--directory=${input.directory}`, '--', input.member,
-  ], { stdout: true });
+    `--directory=${input.directory}`,
+    ...(isListed ? ['--no-recursion', '--null', `--files-from=${input.members}`]
+      : input.selection === null ? ['--no-unquote', '--', input.member] : ['--no-recursion', '--null', '--files-from=-']),
+  ], { stdin: !isListed && input.selection !== null, stdout: true, ...(isListed || input.toleratesUnreadable ? { stderrKept: COMPLAINTS_KEPT } : {}) });
+  return isListed || input.selection === null ? child : fedWithNames(child, input.directory, input.selection, isLeftOut(input.exclude));
 }
 
 /** Writes an archive of a directory alone, without what is in it. */
@@ -95,17 +115,25 @@ export function startRootArchive(tar: Tar, directory: string): Child {
   ], { stdout: true });
 }
 
-/** Unpacks the child's standard input into a directory. */
-export function startExtracting(tar: Tar, directory: string): Child {
+/** Writes directories alone, whose names come from the child's standard input and end in NUL, into an archive. */
+export function startArchivingDirectories(tar: Tar, directory: string, archive: string): Child {
+  return start(tar.path, [
+    '--create', '--format=posix', ...attributes(tar), '--pax-option=delete=atime,delete=ctime', '--force-local', `--file=${archive}`,
+    `--directory=${directory}`, '--no-recursion', '--null', '--files-from=-',
+  ], { stdin: true });
+}
+
+/** Unpacks an archive, or the child's standard input, into a directory. */
+export function startExtracting(tar: Tar, directory: string, archive: string | null = null): Child {
   const isRoot = process.geteuid?.() === 0;
   return start(tar.path, [
-    '--extract', '--file=-', BLOCKING, '--preserve-permissions', ...attributes(tar),
+    '--extract', '--force-local', `--file=${archive ?? '-'}`, BLOCKING, '--preserve-permissions', ...attributes(tar),
     // Unasked, tar puts back attributes of the user's own kind alone; the others need the superuser.
     ...(isRoot && tar.xattrs ? ['--xattrs-include=*'] : []),
     isRoot ? '--same-owner' : '--no-same-owner',
     '--delay-directory-restore', '--warning=no-timestamp', '--quoting-style=escape',
     `--directory=${directory}`,
-  ], { stdin: true });
+  ], { stdin: archive === null });
 }
 
 /** Lists the child's standard input: a line for each member, beginning with its kind as `ls -l` shows it. */

@@ -12,13 +12,14 @@ import { MemberScanner } from './members.ts';
 import { InputRefused, killedBy } from './process.ts';
 import type { Exit } from './process.ts';
 import { readWhole } from './read.ts';
+import type { BackupFiles } from './stores/contract.ts';
 import { complaints, startExtracting, summary } from './tar.ts';
 import type { Tar } from './tar.ts';
 
 export interface UnpackJob {
   tar: Tar;
-  /** The backup's directory. */
-  backupPath: string;
+  /** The files of the backup. */
+  backup: BackupFiles;
   archive: ManifestArchive;
   identity: string | null;
   entry: JournalEntry;
@@ -44,7 +45,7 @@ export async function unpack(
   } catch (error) {
     throw targetFault(error, target);
   }
-  await extract(job, into, signal, onPass, onWarning);
+  await extract({ ...job, target }, into, signal, onPass, onWarning);
   if (!isFile) return;
   const [name] = await readdir(into, { encoding: 'buffer' });
   if (name === undefined) throw targetFault(new Error('tar unpacked no file'), target);
@@ -66,31 +67,32 @@ async function proveRenames(entry: JournalEntry): Promise<void> {
   await rmdir(beside);
 }
 
-async function extract(
-  job: UnpackJob, into: string, signal: AbortSignal, onPass: (bytes: number, files: number) => void, onWarning: (text: string) => void,
+/** Unpacks one archive over what is in a directory. @param job.target how messages name the place */
+export async function extract(
+  job: Omit<UnpackJob, 'entry'> & { target: string }, into: string, signal: AbortSignal, onPass: (bytes: number, files: number) => void, onWarning: (text: string) => void,
 ): Promise<void> {
   throwIfCancelled(signal);
-  const { archive, identity, entry } = job;
-  const scanner = new MemberScanner(archive.source.type, onPass);
+  const { archive, identity, target } = job;
+  const scanner = new MemberScanner(archive.source.type === 'FILE' ? 'FILE' : 'DIRECTORY', onPass);
   const child = killedBy(signal, startExtracting(job.tar, into));
   const content = { identity: archive.encrypted ? identity : null, scanner, stdin: child.stdin! };
   try {
-    await readWhole(job.backupPath, archive, content, signal);
+    await readWhole(job.backup, archive, content, signal);
   } catch (error) {
     // A tar that gave up by itself closes its input; its words say why.
     const isTarsFault = error instanceof InputRefused;
     if (!isTarsFault) child.kill();
     const exit = await child.exit;
     throwIfCancelled(signal);
-    throw isTarsFault ? tarWriteFault(exit, entry.target) : error;
+    throw isTarsFault ? tarWriteFault(exit, target) : error;
   }
   const exit = await child.exit;
   throwIfCancelled(signal);
-  if (exit.code !== 0) throw tarWriteFault(exit, entry.target);
+  if (exit.code !== 0) throw tarWriteFault(exit, target);
   if (scanner.files !== archive.files || scanner.directories !== archive.directories) {
     throw new EngineError('DIGEST_MISMATCH', `${archive.file} does not hold what the manifest says.`, 'Use another backup.');
   }
-  for (const line of complaints(exit)) onWarning(`${entry.target}: ${line}`);
+  for (const line of complaints(exit)) onWarning(`${target}: ${line}`);
 }
 
 /** What tar's failure to unpack means. */

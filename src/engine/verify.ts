@@ -1,18 +1,17 @@
 /**
  * Reads a backup from end to end and says whether it is what was written.
  */
-import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { EngineError } from '../domain/errors.ts';
 import type { ManifestArchive, Manifest, VerifyResult, VerifyRun } from './contract.ts';
-import { sizeOfFiles } from './disk.ts';
-import { isMissing, storeFault, throwIfCancelled } from './faults.ts';
-import { IDENTITY_FILE, inspectManifest } from './manifest.ts';
+import { throwIfCancelled } from './faults.ts';
+import { inspectManifest, keyFiles } from './manifest.ts';
 import type { Finding } from './manifest.ts';
 import { MemberScanner } from './members.ts';
 import { InputRefused, killedBy } from './process.ts';
 import { Meter } from './progress.ts';
 import { readWhole } from './read.ts';
+import { inspectDump } from './sources/inspect-dump.ts';
+import type { BackupFiles } from './stores/contract.ts';
 import { complaints, requireTar, startListing, summary } from './tar.ts';
 
 const NEWLINE = 0x0a;
@@ -21,49 +20,45 @@ const LETTER_D = 0x64;
 /**
  * Compares every file of a backup with its digest; archives in clear are also decompressed and listed by tar.
  *
- * @param path the backup's directory
  * @returns what was found; a backup that is not there at all has the problem FILE_MISSING
  * @throws EngineError STORE_UNREACHABLE where the store cannot be read, which says nothing about the backup;
  *   TAR_MISSING; CancelledError
  */
-export async function verifyBackup(path: string, run: VerifyRun): Promise<VerifyResult> {
+export async function verifyBackup(files: BackupFiles, run: VerifyRun): Promise<VerifyResult> {
   throwIfCancelled(run.signal);
-  if (!(await isDirectory(path))) {
-    if (!(await isDirectory(dirname(path)))) throw storeFault(new Error('there is no such directory'), dirname(path));
-    return { manifest: null, problems: ['FILE_MISSING'], details: [`${path} is missing`], sizeOnDisk: 0 };
-  }
-  const { manifest, findings } = await inspectManifest(path).catch((error: unknown) => {
-    throw storeFault(error, path);
-  });
-  if (manifest !== null) findings.push(...await inspectFiles(path, manifest, run));
+  const sizes = await files.sizes();
+  if (sizes === null) return { manifest: null, problems: ['FILE_MISSING'], details: [`${files.label} is missing`], sizeOnDisk: 0 };
+  const { manifest, findings } = await inspectManifest(files);
+  if (manifest !== null) findings.push(...await inspectFiles(files, manifest, run));
   return {
     manifest,
     problems: [...new Set(findings.map(({ problem }) => problem))],
     details: findings.map(({ detail }) => detail),
-    sizeOnDisk: await sizeOfFiles(path).catch((error: unknown) => {
-      throw storeFault(error, path);
-    }),
+    sizeOnDisk: [...sizes.values()].reduce((sum, size) => sum + size, 0),
   };
 }
 
-async function isDirectory(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw storeFault(error, path);
-  }
-}
-
-async function inspectFiles(path: string, manifest: Manifest, run: VerifyRun): Promise<Finding[]> {
+/**
+ * The same for every file that a manifest names, beside the manifest itself.
+ *
+ * @param known archives that have been read already, in another backup that they are shared with: only their lengths are looked at
+ * @param isListed false: the digests alone are of interest, for instance of content that was looked at while it was written
+ * @throws EngineError STORE_UNREACHABLE, TAR_MISSING; CancelledError
+ */
+export async function inspectFiles(files: BackupFiles, manifest: Manifest, run: VerifyRun, known: ReadonlySet<string> = new Set(), isListed = true): Promise<Finding[]> {
   const findings: Finding[] = [];
   const meter = new Meter((progress) => run.onProgress?.(progress));
   meter.expect(total(manifest, 'bytes'), total(manifest, 'files'));
-  if (manifest.encryption !== null) {
-    const identity = { file: IDENTITY_FILE, sha256: manifest.encryption.identitySha256 };
-    await note(findings, readWhole(path, identity, null, run.signal));
-  }
+  for (const keys of keyFiles(manifest)) await note(findings, readWhole(files, keys, null, run.signal));
+  const sizes = known.size === 0 ? null : await files.sizes();
   for (const archive of manifest.archives) {
+    if (known.has(archive.file)) {
+      findings.push(...[archive, ...archive.removed === undefined ? [] : [archive.removed]]
+        .filter(({ file, size }) => sizes?.get(file) !== size)
+        .map(({ file }): Finding => ({ problem: 'DIGEST_MISMATCH', detail: `${file} is not what was shared: its length differs` })));
+      meter.add(archive.bytes, archive.files);
+      continue;
+    }
     // The file's bytes stand for those of its tar stream in proportion: an encrypted one is not opened.
     let reported = 0;
     const onPass = (bytes: number): void => {
@@ -71,7 +66,8 @@ async function inspectFiles(path: string, manifest: Manifest, run: VerifyRun): P
       reported += share;
       meter.add(share, 0);
     };
-    await note(findings, inspectArchive(path, archive, run.signal, onPass));
+    if (archive.removed !== undefined) await note(findings, readWhole(files, archive.removed, null, run.signal));
+    await note(findings, isListed ? inspectArchive(files, archive, run.signal, onPass) : readWhole(files, archive, null, run.signal, onPass));
     meter.add(archive.bytes - reported, archive.files);
   }
   meter.finish();
@@ -90,8 +86,9 @@ async function note(findings: Finding[], check: Promise<void>): Promise<void> {
   }
 }
 
-async function inspectArchive(path: string, archive: ManifestArchive, signal: AbortSignal, onPass: (bytes: number) => void): Promise<void> {
-  if (archive.encrypted) return await readWhole(path, archive, null, signal, onPass);
+async function inspectArchive(backup: BackupFiles, archive: ManifestArchive, signal: AbortSignal, onPass: (bytes: number) => void): Promise<void> {
+  if (archive.encrypted) return await readWhole(backup, archive, null, signal, onPass);
+  if (archive.source.type === 'POSTGRES') return await inspectDump({ backup, archive, identity: null, depth: 'list' }, signal, onPass);
   const scanner = new MemberScanner(archive.source.type);
   const child = killedBy(signal, startListing(await requireTar()));
   const listed = { members: 0, directories: 0 };
@@ -107,7 +104,7 @@ async function inspectArchive(path: string, archive: ManifestArchive, signal: Ab
     }
   });
   try {
-    await readWhole(path, archive, { identity: null, scanner, stdin: child.stdin! }, signal, onPass);
+    await readWhole(backup, archive, { identity: null, scanner, stdin: child.stdin! }, signal, onPass);
   } catch (error) {
     child.kill();
     await child.exit;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CancelledError } from '../../src/domain/errors.ts';
 import { findTar, readManifest } from '../../src/engine/index.ts';
-import { directory, file, has, leftovers, makeBackup, makeSite, progressLog } from '../support/engine.ts';
+import { directory, file, filesAt, has, leftovers, makeBackup, makeSite, progressLog } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import { describeTree, isRoot, makeOddTree } from '../support/tree.ts';
 
@@ -30,15 +30,15 @@ describe('a finished backup', () => {
       { group: 'USERS_CONFIG', source: file(join(site.place, 'users.txt')) },
       { group: 'USERS_CONFIG', source: directory(join(etc, 'sub')) },
     ]);
-    expect(result.path).toBe(join(site.store, 'nightly'));
+    expect(result.location).toBe(join(site.store, 'nightly'));
     expect(names(site.store)).toEqual(['nightly']);
-    expect(names(result.path)).toEqual([
+    expect(names(result.location)).toEqual([
       'DEPLOYMENT_CONFIG.tar.zst', 'USERS_CONFIG.1.tar.zst', 'USERS_CONFIG.2.tar.zst', 'manifest.json', 'manifest.sha256',
     ]);
-    expect(result.manifest).toEqual(await readManifest(result.path));
+    expect(result.manifest).toEqual(await readManifest(filesAt(result.location)));
     expect(result.manifest.groups).toEqual(['DEPLOYMENT_CONFIG', 'USERS_CONFIG']);
     expect(result.manifest.archives.map(({ files, directories }) => [files, directories])).toEqual([[2, 2], [1, 0], [1, 1]]);
-    const sizes = names(result.path).map((name) => fs.statSync(join(result.path, name)).size);
+    const sizes = names(result.location).map((name) => fs.statSync(join(result.location, name)).size);
     expect(result.sizeOnDisk).toBe(sizes.reduce((sum, size) => sum + size));
   });
 
@@ -51,7 +51,7 @@ describe('a finished backup', () => {
 
   test('is for its owner alone', async () => {
     const site = makeSite();
-    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }]);
+    const { location: path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }]);
     expect(fs.statSync(path).mode & 0o777).toBe(0o700);
     for (const name of names(path)) expect(fs.statSync(join(path, name)).mode & 0o777).toBe(0o600);
   });
@@ -60,7 +60,7 @@ describe('a finished backup', () => {
     const site = makeSite();
     const source = join(site.place, 'odd');
     makeOddTree(source);
-    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }]);
+    const { location: path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }]);
     execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'manifest.sha256'], { cwd: path });
     const target = join(site.place, 'by hand');
     fs.mkdirSync(target);
@@ -72,7 +72,7 @@ describe('a finished backup', () => {
     const site = makeSite();
     const archives = [{ group: 'USERS_CONFIG' as const, source: directory(smallTree(site)) }];
     const first = await makeBackup(site, archives);
-    const second = await makeBackup(site, archives, { directoryName: 'again' });
+    const second = await makeBackup(site, archives, { name: 'again' });
     expect(second.manifest.archives).toEqual(first.manifest.archives);
   });
 
@@ -83,7 +83,8 @@ describe('a finished backup', () => {
     const { reports, onProgress } = progressLog();
     const { manifest } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { onProgress });
     const [archive] = manifest.archives;
-    expect(reports[0]).toEqual({ bytesDone: 0, bytesTotal: archive?.bytes, filesDone: 0, filesTotal: archive?.files });
+    const totals = reports.filter(({ bytesTotal }) => bytesTotal !== null);
+    for (const { bytesTotal, filesTotal } of totals) expect({ bytesTotal, filesTotal }).toEqual({ bytesTotal: archive?.bytes, filesTotal: archive?.files });
     expect(reports.at(-1)).toEqual({ bytesDone: archive?.bytes, bytesTotal: archive?.bytes, filesDone: archive?.files, filesTotal: archive?.files });
     for (const [index, { bytesDone }] of reports.entries()) expect(bytesDone).toBeGreaterThanOrEqual(reports[index - 1]?.bytesDone ?? 0);
   });
@@ -93,7 +94,7 @@ describe('a finished backup', () => {
     fs.mkdirSync(join(site.place, 'staging [1]'));
     fs.mkdirSync(join(site.place, 'deep', '.backup-gateway-restore-r9-0'), { recursive: true });
     fs.mkdirSync(join(site.place, 'deep', 'store'));
-    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(site.place, join(site.place, 'staging [1]')) }]);
+    const { location: path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(site.place, join(site.place, 'staging [1]')) }]);
     const listing = execFileSync('tar', ['--zstd', '-tf', join(path, 'USERS_CONFIG.tar.zst')], { encoding: 'utf8' });
     expect(listing.trim().split('\n').sort()).toEqual(['./', './deep/', './deep/store/']);
   });
@@ -166,9 +167,10 @@ describe('a backup that fails leaves nothing and says', () => {
     }
     // The superuser may read everything, so another user's process makes the attempt.
     const script = `
-      const { backup } = await import(${JSON.stringify(new URL('../../src/engine/index.ts', import.meta.url).href)});
+      const { backup, openStore } = await import(${JSON.stringify(new URL('../../src/engine/index.ts', import.meta.url).href)});
       const run = { signal: new AbortController().signal, onProgress() {}, async beforePublish() {} };
-      await backup(${JSON.stringify({ storePath: site.store, partialName: '.p', directoryName: 'b', archives: [{ group: 'USERS_CONFIG', source: directory(etc) }], encryption: null, facts: {} })}, run)
+      const store = openStore({ type: 'DIRECTORY', path: ${JSON.stringify(site.store)}, s3: null });
+      await backup({ store, ...${JSON.stringify({ name: 'b', attempt: 'test.1', archives: [{ group: 'USERS_CONFIG', source: directory(etc) }], encryption: null, facts: {} })} }, run)
         .catch((error) => console.log(error.code, error.message));`;
     const child = spawnSync('setpriv', ['--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '--input-type=module', '-e', script], { encoding: 'utf8' });
     expect(child.stdout).toMatch(/^SOURCE_UNREADABLE .*secret\\nfile: Cannot open: Permission denied/);
@@ -223,8 +225,8 @@ describe('a backup that fails leaves nothing and says', () => {
   test('that what was read back is not what was written', async () => {
     const site = makeSite();
     const onStep = (step: string): void => {
-      if (step !== 'wrote manifest') return;
-      const path = join(site.store, '.partial-1', 'USERS_CONFIG.tar.zst');
+      if (step !== 'wrote digests') return;
+      const path = join(site.store, '.partial.test.1', 'USERS_CONFIG.tar.zst');
       const content = fs.readFileSync(path);
       content[20] = (content[20] ?? 0) ^ 1;
       fs.writeFileSync(path, content);
@@ -234,7 +236,7 @@ describe('a backup that fails leaves nothing and says', () => {
 });
 
 describe('a cancelled backup', () => {
-  test.each(['partial made', 'wrote USERS_CONFIG.tar.zst', 'wrote manifest', 'verified'])('ends at once after %j and leaves nothing', async (at) => {
+  test.each(['begun', 'wrote USERS_CONFIG.tar.zst', 'wrote digests', 'verified'])('ends at once after %j and leaves nothing', async (at) => {
     const site = makeSite();
     const abort = new AbortController();
     const onStep = (step: string): void => {

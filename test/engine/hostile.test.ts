@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { verifyBackup } from '../../src/engine/index.ts';
 import { forgeBackup, ROOT, tarOf } from '../support/archives.ts';
 import type { Member } from '../support/archives.ts';
-import { directory, file, leftovers, makeRestore, makeSite } from '../support/engine.ts';
+import { directory, file, filesAt, leftovers, makeRestore, makeSite } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import { describeTree } from '../support/tree.ts';
 
@@ -120,7 +120,7 @@ test.each(['../evil.tar.zst', '/etc/passwd', '.hidden', 'a/b', ''])('a manifest 
   const path = join(site.store, 'nightly');
   forgeBackup(path, tarOf([ROOT]));
   fs.writeFileSync(join(path, 'manifest.json'), fs.readFileSync(join(path, 'manifest.json'), 'utf8').replace('"USERS_CONFIG.tar.zst"', JSON.stringify(name)));
-  const found = await verifyBackup(path, { signal: new AbortController().signal });
+  const found = await verifyBackup(filesAt(path), { signal: new AbortController().signal });
   expect(found).toMatchObject({ manifest: null, problems: ['MANIFEST_PROPERTIES_MISSING'] });
 });
 
@@ -133,7 +133,7 @@ test('an archive that is a link or a FIFO in the store is refused, not followed'
     fs.renameSync(archive, join(site.place, 'elsewhere'));
     if (kind === 'link') fs.symlinkSync(join(site.place, 'elsewhere'), archive);
     else execFileSync('mkfifo', [archive]);
-    const found = await verifyBackup(path, { signal: new AbortController().signal });
+    const found = await verifyBackup(filesAt(path), { signal: new AbortController().signal });
     expect(found.problems).toEqual(['DIGEST_MISMATCH']);
   }
 });

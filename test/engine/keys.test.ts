@@ -38,9 +38,25 @@ describe('a passcode', () => {
     expect(ticks).toBeGreaterThan(10);
   });
 
+  test('opens what an earlier version wrapped, with twice the work', async () => {
+    const encrypter = new Encrypter();
+    encrypter.setPassphrase(PASSCODE.normalize('NFC'));
+    encrypter.setScryptWorkFactor(18);
+    expect(await openIdentity(await encrypter.encrypt(`${identity}\n`), PASSCODE)).toBe(identity);
+  });
+
+  test('is worked on with memory that this process does not keep', async () => {
+    fs.writeFileSync('/proc/self/clear_refs', '5');
+    const peak = () => Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'latin1'))?.[1]) / 1024;
+    const before = peak();
+    await openIdentity(wrapped, PASSCODE);
+    // The derivation alone takes 128.
+    expect(peak() - before).toBeLessThan(64);
+  });
+
   test('is not asked of a file that would take too much memory, or that is damaged', async () => {
     const text = Buffer.from(wrapped).toString('latin1');
-    for (const bad of [text.replace(/ 18\n/, ' 21\n'), text.replace(/ 18\n/, ' 99\n'), text.slice(0, 40), '', text.replace('scrypt', 'script'), text.slice(0, -1)]) {
+    for (const bad of [text.replace(/ 17\n/, ' 21\n'), text.replace(/ 17\n/, ' 99\n'), text.slice(0, 40), '', text.replace('scrypt', 'script'), text.slice(0, -1)]) {
       await expect(openIdentity(Buffer.from(bad, 'latin1'), PASSCODE)).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' });
     }
   });
@@ -135,7 +151,7 @@ describe('an encrypted backup', () => {
     const site = makeSite();
     const source = join(site.place, 'odd');
     makeOddTree(source);
-    const { path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { key: { recipient, wrappedIdentity: wrapped } });
+    const { location: path } = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { key: { recipient, wrappedIdentity: wrapped } });
     const key = join(site.place, 'key.txt');
     withPasscode(PASSCODE, ['age', '-d', '-o', key, join(path, 'identity.age')]);
     expect(fs.readFileSync(key, 'utf8').trim()).toBe(identity);

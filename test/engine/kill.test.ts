@@ -8,9 +8,10 @@ import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { backup, listBackups, recoverRestore, restore, storeHas, sweepPartials, verifyBackup } from '../../src/engine/index.ts';
+import { backup, recoverRestore, restore, verifyBackup } from '../../src/engine/index.ts';
 import type { BackupPlan, RestorePlan } from '../../src/engine/index.ts';
-import { directory, FACTS, file, leftovers, makeBackup, makeSite } from '../support/engine.ts';
+import { DirectoryStore } from '../../src/engine/stores/directory.ts';
+import { directory, FACTS, file, filesAt, leftovers, makeBackup, makeSite, storeAt } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import type { ChildOrder } from '../support/engine-child.ts';
 import { describeTree, isRoot, makeOddTree, removeTree, spoilOddTree } from '../support/tree.ts';
@@ -97,7 +98,7 @@ async function makeScene(mounted: string | null): Promise<Scene> {
   const copies = others.map((path) => join(keep, path.split('/').at(-1) ?? ''));
   return {
     site,
-    plan: { backupPath: join(site.store, 'nightly'), groups: ['USERS_CONFIG'], targets, identity: null, journalDir: site.journals, restoreKey: 'r1' },
+    plan: { backup: storeAt(site.store).open('nightly'), groups: ['USERS_CONFIG'], targets, identity: null, journalDir: site.journals, restoreKey: 'r1' },
     reset: () => {
       for (const [index, path] of others.entries()) {
         if (path === mounted) {
@@ -198,7 +199,7 @@ describe('a process killed by SIGKILL', () => {
   test('at a step of a restore or of its recovery leaves what the recovery mends', async () => {
     await withScene(false, async ({ plan, reset, state, site }) => {
       for (const killAt of [1, 2, 3, 4, 6, 9, 10]) {
-        const child = startChild({ work: 'restore', plan, killAt });
+        const child = startChild({ work: 'restore', store: site.store, name: 'nightly', plan, killAt });
         child.stdout.resume();
         expect((await once(child, 'exit'))[1]).toBe('SIGKILL');
         const second = startChild({ work: 'recover', plan, killAt: 1 });
@@ -214,12 +215,12 @@ describe('a process killed by SIGKILL', () => {
 
   test('at any moment of a restore leaves what the recovery mends', async () => {
     await withScene(false, async ({ plan, reset, state, site }) => {
-      const whole = await timed(startChild({ work: 'restore', plan, killAt: 0 }), null);
+      const whole = await timed(startChild({ work: 'restore', store: site.store, name: 'nightly', plan, killAt: 0 }), null);
       expect(state()).toBe('new');
       reset();
       const random = seeded(7);
       for (let round = 0; round < 12; round += 1) {
-        await timed(startChild({ work: 'restore', plan, killAt: 0 }), (random.next().value as number) * whole);
+        await timed(startChild({ work: 'restore', store: site.store, name: 'nightly', plan, killAt: 0 }), (random.next().value as number) * whole);
         const recovered = await recoverRestore(plan.journalDir, plan.restoreKey);
         expect(OUTCOME[recovered]).toContain(state());
         expect(leftovers(site.place)).toEqual([]);
@@ -232,25 +233,26 @@ describe('a process killed by SIGKILL', () => {
     const site = makeSite();
     const source = join(site.place, 'odd');
     makeOddTree(source);
-    const plan: BackupPlan = {
-      storePath: site.store, partialName: '.partial-1', directoryName: 'nightly',
+    const store = storeAt(site.store);
+    const plan: Omit<BackupPlan, 'store'> = {
+      name: 'nightly', attempt: 'test.1',
       archives: [{ group: 'USERS_CONFIG', source: directory(source) }], encryption: null, facts: FACTS,
     };
     const check = async (): Promise<void> => {
-      const isThere = await storeHas(site.store, 'nightly');
-      expect(await listBackups(site.store)).toEqual(isThere ? ['nightly'] : []);
-      if (isThere) expect((await verifyBackup(join(site.store, 'nightly'), run)).problems).toEqual([]);
-      await sweepPartials(site.store, (name) => name.startsWith('.partial-'));
+      const isThere = await store.has('nightly');
+      expect(await store.list()).toEqual(isThere ? ['nightly'] : []);
+      if (isThere) expect((await verifyBackup(filesAt(join(site.store, 'nightly')), run)).problems).toEqual([]);
+      await store.sweep((attempt) => attempt === 'test.1');
       expect(fs.readdirSync(site.store)).toEqual(isThere ? ['nightly'] : []);
       fs.rmSync(join(site.store, 'nightly'), { recursive: true, force: true });
     };
-    for (let step = 1; await stopAt(step, (onStep) => backup({ ...plan, onStep }, run)); step += 1) await check();
+    for (let step = 1; await stopAt(step, (onStep) => backup({ ...plan, store: new DirectoryStore(site.store, onStep), onStep }, run)); step += 1) await check();
     await check();
-    const whole = await timed(startChild({ work: 'backup', plan, killAt: 0 }), null);
+    const whole = await timed(startChild({ work: 'backup', store: site.store, plan, killAt: 0 }), null);
     await check();
     const random = seeded(11);
     for (let round = 0; round < 10; round += 1) {
-      await timed(startChild({ work: 'backup', plan, killAt: 0 }), (random.next().value as number) * whole);
+      await timed(startChild({ work: 'backup', store: site.store, plan, killAt: 0 }), (random.next().value as number) * whole);
       await check();
     }
   });

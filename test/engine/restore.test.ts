@@ -6,7 +6,7 @@ import { CancelledError } from '../../src/domain/errors.ts';
 import { readManifest, recoverRestore, sweepRestoreLeftovers } from '../../src/engine/index.ts';
 import type { ContentGroup } from '../../src/domain/vocabulary.ts';
 import { forgeBackup, ROOT, tarOf } from '../support/archives.ts';
-import { directory, file, leftovers, makeBackup, makeRestore, makeSite, progressLog } from '../support/engine.ts';
+import { directory, file, filesAt, leftovers, makeBackup, makeRestore, makeSite, progressLog } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import { describeTree, isRoot, makeOddTree, spoilOddTree, tarPrint } from '../support/tree.ts';
 
@@ -40,7 +40,7 @@ describe('after a restore', () => {
     expect(describeTree(source)).toEqual(before);
     expect(tarPrint(source)).toBe(print);
     expect(leftovers(site.place)).toEqual([]);
-    const [archive] = (await readManifest(join(site.store, 'nightly'))).archives;
+    const [archive] = (await readManifest(filesAt(join(site.store, 'nightly')))).archives;
     expect(reports.at(-1)).toEqual({ bytesDone: archive?.bytes, bytesTotal: archive?.bytes, filesDone: archive?.files, filesTotal: archive?.files });
   });
 
@@ -64,9 +64,9 @@ describe('after a restore', () => {
     forgeBackup(join(site.store, 'nightly'), tar, { files: 1, directories: 1 });
     await makeRestore(site, usersTo(directory(source)));
     expect(tarPrint(source)).toBe(tarPrint(made));
-    await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { directoryName: 'own' });
+    await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(source) }], { name: 'own' });
     fs.rmSync(join(source, 'f'));
-    await makeRestore(site, { ...usersTo(directory(source)), backupPath: join(site.store, 'own') });
+    await makeRestore(site, { ...usersTo(directory(source)), backup: filesAt(join(site.store, 'own')) });
     expect(tarPrint(source)).toBe(tarPrint(made));
   });
 
@@ -166,7 +166,7 @@ describe('a restore is refused, and everything left as it was,', () => {
     const site = makeSite();
     const [one, two] = [makeTree(join(site.place, 'one'), 'one'), makeTree(join(site.place, 'two'), 'two')];
     const targets = [directory(one), directory(two)].map((source) => ({ group: 'USERS_CONFIG' as const, source }));
-    const { path } = await makeBackup(site, targets);
+    const { location: path } = await makeBackup(site, targets);
     makeTree(one, 'altered');
     const archive = join(path, 'USERS_CONFIG.2.tar.zst');
     const content = fs.readFileSync(archive);
@@ -192,7 +192,7 @@ describe('a restore is refused, and everything left as it was,', () => {
     const site = makeSite();
     const source = makeTree(join(site.place, 'source'), 'content');
     await backUp(site, directory(source));
-    await expectRefusal(site, usersTo(directory(site.place)), { code: 'TARGET_UNWRITABLE', message: expect.stringContaining('nightly lies in it') });
+    await expectRefusal(site, usersTo(directory(site.place)), { code: 'TARGET_UNWRITABLE', message: expect.stringContaining('store lies in it') });
     await expectRefusal(site, { ...usersTo(directory(source)), protectedPaths: [join(source, 'file')] }, { code: 'TARGET_UNWRITABLE' });
   });
 

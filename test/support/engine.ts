@@ -4,11 +4,11 @@
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterEach } from 'vitest';
 import type { FilesSource } from '../../src/domain/deployment.ts';
-import type { ArchiveSpec, BackupKey, BackupPlan, BackupResult, BackupRun, ManifestFacts, Progress, RestorePlan, RestoreRun } from '../../src/engine/index.ts';
-import { backup, restore } from '../../src/engine/index.ts';
+import type { ArchiveSpec, BackupFiles, BackupKey, BackupPlan, BackupResult, BackupRun, ManifestFacts, Progress, RestorePlan, RestoreRun, Store } from '../../src/engine/index.ts';
+import { backup, openStore, restore } from '../../src/engine/index.ts';
 import { removeTree } from './tree.ts';
 
 const places: string[] = [];
@@ -33,6 +33,11 @@ export function has(program: string): boolean {
 
 export const directory = (path: string, staging: string | null = null): FilesSource => ({ type: 'DIRECTORY', path, staging });
 export const file = (path: string, staging: string | null = null): FilesSource => ({ type: 'FILE', path, staging });
+
+/** A directory as a store. */
+export const storeAt = (path: string): Store => openStore({ type: 'DIRECTORY', path, s3: null });
+/** A backup's directory as the files of a backup. */
+export const filesAt = (path: string): BackupFiles => storeAt(dirname(path)).open(basename(path));
 
 export const FACTS: ManifestFacts = {
   name: 'nightly', description: null, type: 'CONFIG', product: 'acme-siem', appliance: '3199', version: '7.5.0', buildVersion: null,
@@ -67,15 +72,15 @@ export async function makeBackup(
   site: Site, archives: ArchiveSpec[], options: RunOptions & Partial<BackupPlan> & { key?: BackupKey } = {},
 ): Promise<BackupResult> {
   return await backup({
-    storePath: site.store, partialName: options.partialName ?? '.partial-1', directoryName: options.directoryName ?? 'nightly',
-    archives, encryption: options.key ?? null, facts: FACTS, onStep: options.onStep,
+    store: options.store ?? storeAt(site.store), name: options.name ?? 'nightly', attempt: options.attempt ?? 'test.1',
+    archives, encryption: options.key ?? null, facts: FACTS, onStep: options.onStep, incremental: options.incremental,
   }, makeRun(options));
 }
 
 export async function makeRestore(
   site: Site, plan: Partial<RestorePlan> & Pick<RestorePlan, 'groups' | 'targets'>, options: RunOptions = {},
 ): Promise<void> {
-  await restore({ backupPath: join(site.store, 'nightly'), identity: null, journalDir: site.journals, restoreKey: 'r1', ...plan }, makeRun(options));
+  await restore({ backup: storeAt(site.store).open('nightly'), protectedPaths: [site.store], identity: null, journalDir: site.journals, restoreKey: 'r1', ...plan }, makeRun(options));
 }
 
 /** Every name below a directory that an engine left behind; empty is what tests want. */
