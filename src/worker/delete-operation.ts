@@ -2,19 +2,19 @@
  * DELETE jobs: first the files, then the record, so that a record never outlives a successful deletion and a
  * failed one can say what remains.
  */
-import * as engine from '../engine/index.ts';
 import { changeBackupStatus, findBackup, removeBackupRecord } from '../records/backups.ts';
 import { placesOf } from '../records/deployments.ts';
 import { changeHeldJob } from '../records/jobs.ts';
 import type { Operation, WorkerContext } from './context.ts';
 import { JobLostError, type Run } from './run.ts';
+import { storeOf } from './store-of.ts';
 
 export const deleteOperation: Operation = {
   async run(context, run) {
     if (!await changeHeldJob(context.db, run.hold, ['SUBMITTED', 'EXECUTING'], 'EXECUTING')) throw new JobLostError();
     const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
     const { store } = await placesOf(context.db, backup);
-    if (backup !== undefined && store !== undefined) await engine.removeBackup(store.path, backup.directory);
+    if (backup !== undefined && store !== undefined) await storeOf(store).remove(backup.directory);
     await run.end();
     await context.db.transaction(async (tx) => {
       if (backup !== undefined) await findBackup(tx, backup.id, 'lock');
@@ -45,5 +45,5 @@ async function isThere(context: WorkerContext, run: Run): Promise<boolean> {
   const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
   const { store } = await placesOf(context.db, backup);
   if (backup === undefined || store === undefined) return false;
-  return engine.storeHas(store.path, backup.directory).catch(() => true);
+  return (async () => storeOf(store).has(backup.directory))().catch(() => true);
 }

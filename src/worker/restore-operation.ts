@@ -3,16 +3,17 @@
  * replacing files is in its journal; that decides before anything else is done.
  */
 import { GatewayError } from '../domain/errors.ts';
-import { isFiles } from '../domain/deployment.ts';
+import { isFiles, type PostgresSource } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
 import { findBackup } from '../records/backups.ts';
 import { allStores, findDeployment, placesOf } from '../records/deployments.ts';
 import { changeHeldJob, noteSwapping } from '../records/jobs.ts';
 import { changeRestoreStatus, dropHiddenRestore, findRestore } from '../records/restores.ts';
 import type { RestoreRow } from '../records/rows.ts';
-import { pathOf } from './backup-operation.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
+import { runAfterHooks, runBeforeHooks } from './hooks.ts';
 import { JobLostError, type Run } from './run.ts';
+import { storeOf } from './store-of.ts';
 
 const ACTIVE = ['REQUESTING', 'INITIALIZING', 'IN_PROGRESS'] as const;
 
@@ -21,11 +22,18 @@ const restoreKey = (run: Run, epoch = run.hold.epoch): string => `${run.job.jobI
 /** Which job a journal or staging directory is of. */
 export const jobOfRestoreKey = (key: string): string => key.replace(/-\d+$/, '');
 
+/** The databases that the deployment names, by which an interrupted restore finds out which of them are new. */
+export async function deployedDatabases(context: WorkerContext): Promise<PostgresSource[]> {
+  const deployed = (await findDeployment(context.db))?.deployed;
+  return (deployed?.hosts ?? []).flatMap((host) => [...Object.values(host.content).flat(), ...host.data]).filter((source) => source.type === 'POSTGRES');
+}
+
 /** Brings every attempt up to one to its end. True: one of them had begun to replace files, and that is finished now. */
 async function recoverAttempts(context: WorkerContext, run: Run, last: number): Promise<boolean> {
+  const databases = await deployedDatabases(context);
   let isDone = false;
   for (let epoch = 1; epoch <= last; epoch += 1) {
-    isDone = await engine.recoverRestore(context.journalDir, restoreKey(run, epoch)) === 'rolled-forward' || isDone;
+    isDone = await engine.recoverRestore(context.journalDir, restoreKey(run, epoch), { databases, onWarning: (text) => run.note(text) }) === 'rolled-forward' || isDone;
   }
   return isDone;
 }
@@ -33,7 +41,9 @@ async function recoverAttempts(context: WorkerContext, run: Run, last: number): 
 export const restoreOperation: Operation = {
   async run(context, run) {
     const restore = await begin(context, run);
+    await runBeforeHooks(context, run);
     if (!await recoverAttempts(context, run, run.hold.epoch - 1)) await replace(context, run, restore);
+    await runAfterHooks(context, run, 'SUCCESS');
     await run.end();
     const isDone = await finish(context, run, restore, 'COMPLETED', 'SUCCESS', null);
     if (!isDone) throw new JobLostError();
@@ -49,6 +59,7 @@ export const restoreOperation: Operation = {
       reason = `What it replaces is neither old nor new, or left-over files remain. Each start of the worker tries to bring it to an end. ${error instanceof GatewayError ? error.advice : String(error)}`;
       return false;
     });
+    await runAfterHooks(context, run, isDone ? 'SUCCESS' : 'FAILED', isDone ? '' : reason);
     return isDone ? finish(context, run, restore, 'COMPLETED', 'SUCCESS', null) : finish(context, run, restore, 'FAILED', 'FAILED', reason);
   },
 
@@ -56,6 +67,7 @@ export const restoreOperation: Operation = {
     const { restoreId } = run.job;
     // No target has been touched; what can't be removed now, the sweep of a start removes.
     await recoverAttempts(context, run, run.hold.epoch).catch((error: unknown) => context.log.warn({ error }, 'leftovers of a cancelled restore remain'));
+    await runAfterHooks(context, run, 'CANCELLED');
     await context.db.transaction(async (tx) => {
       if (restoreId !== null) await findRestore(tx, restoreId, 'lock');
       if (!await changeHeldJob(tx, run.hold, ['CANCELLING'], 'CANCELLED') || restoreId === null) return;
@@ -88,7 +100,7 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
   const targets = restore.groups.flatMap((group) => {
     const sources = content[group];
     if (sources === undefined) throw new GatewayError('TARGET_UNKNOWN', `The deployment does not say where ${group} belongs.`, 'Declare the group under the console\'s content in the deployment file, and deploy.');
-    return sources.filter(isFiles).map((source) => ({ group, source }));
+    return sources.map((source) => ({ group, source }));
   });
   const others = deployment.hosts.flatMap((host) => [
     ...host.data, ...Object.entries(host.content).filter(([group]) => !restore.groups.some((restored) => restored === group)).flatMap(([, sources]) => sources),
@@ -98,9 +110,9 @@ async function replace(context: WorkerContext, run: Run, restore: RestoreRow): P
   await changeRestoreStatus(context.db, restore.id, ['INITIALIZING'], 'IN_PROGRESS');
 
   await engine.restore({
-    backupPath: pathOf(store, backup), groups: restore.groups, targets, identity,
+    backup: storeOf(store).open(backup.directory), groups: restore.groups, targets, identity,
     journalDir: context.journalDir, restoreKey: restoreKey(run),
-    protectedPaths: [...(await allStores(context.db)).map(({ path }) => path), ...others.filter(isFiles).map(({ path }) => path)],
+    protectedPaths: [...(await allStores(context.db)).flatMap(({ type, path }) => (type === 'DIRECTORY' ? [path] : [])), ...others.filter(isFiles).map(({ path }) => path)],
   }, {
     signal: run.signal,
     onProgress: (progress) => run.progress(progress),

@@ -1,13 +1,30 @@
 import { stageBackupConfigurationForm } from '../../domain/forms.ts';
 import { countConfigurations, hostsByNumber, listConfigurations } from '../../records/deployments.ts';
+import type { RunLimits } from '../../domain/deployment.ts';
 import type { ConfigurationRow } from '../../records/rows.ts';
 import { stageBackupConfiguration } from '../../services/deployment.ts';
 import { builder } from '../builder.ts';
 import { connectionOf, connectionType, pageArguments } from '../connections.ts';
+import type { RequestContext } from '../context.ts';
+import { BackupPriorityEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { readId } from '../ids.ts';
 import { BackupConfiguration, Host, idOf, Node } from '../refs.ts';
 import { neededColumns, reads } from '../selection.ts';
+
+const BackupLimits = builder.objectRef<RunLimits>('BackupLimits').implement({
+  description: 'How backups of one type are run, as the deployment file says.',
+  fields: (t) => ({
+    priority: t.expose('priority', { type: BackupPriorityEnum, nullable: true, description: 'How much they may hold up other work; null: as HIGH.' }),
+    timeLimitMinutes: t.exposeFloat('timeLimitMinutes', { nullable: true, description: 'Minutes from its beginning after which a backup that is not done ends FAILED; null: none.' }),
+  }),
+});
+
+/** They are kept in the deployment's description alone. */
+async function limitsOf({ deploymentId, isDeployed }: ConfigurationRow, type: 'config' | 'data', context: RequestContext): Promise<RunLimits> {
+  const deployment = await context.loaders.record('Deployment', deploymentId, new Set(['deployed', 'staged']));
+  return (isDeployed ? deployment?.deployed : deployment?.staged)?.backupConfiguration[type] ?? {};
+}
 
 BackupConfiguration.implement({
   description: 'How a deployment is backed up. The deployed one is in force; a staged one is listed beside it while it differs.',
@@ -25,6 +42,8 @@ BackupConfiguration.implement({
         return hosts.filter((host) => host !== null);
       },
     }),
+    configLimits: t.field({ type: BackupLimits, extensions: reads('deploymentId', 'isDeployed'), description: 'How CONFIG backups are run.', resolve: (row, _args, context) => limitsOf(row, 'config', context) }),
+    dataLimits: t.field({ type: BackupLimits, extensions: reads('deploymentId', 'isDeployed'), description: 'How DATA backups are run.', resolve: (row, _args, context) => limitsOf(row, 'data', context) }),
     isDeployed: t.exposeBoolean('isDeployed', { description: 'Whether it is in force. A backup can only be made under a deployed one (1007).' }),
   }),
 });

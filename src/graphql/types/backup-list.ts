@@ -1,4 +1,5 @@
 import { countBackups, listBackups, type BackupFilter } from '../../records/backups.ts';
+import { ownId } from '../../services/context.ts';
 import { builder } from '../builder.ts';
 import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { BackupOrderFieldEnum, BackupStatusEnum, BackupTypeEnum, OrderDirectionEnum } from '../enums.ts';
@@ -15,6 +16,7 @@ const BackupFilterInput = builder.inputType('BackupFilter', {
     type: t.field({ type: [BackupTypeEnum], description: 'Of any of these types.' }),
     hostId: t.id({ description: 'Of this host: its global id, or its host_id.' }),
     deploymentId: t.id({ description: 'Of this deployment.' }),
+    scheduleId: t.id({ description: 'Made by this schedule.' }),
     nameContains: t.string({ description: 'With this text anywhere in the name; capitals do not matter, and no character has a special meaning.' }),
     initiatedBy: t.string({ description: 'Started by exactly this user.' }),
     initiatedFrom: t.field({ type: 'DateTime', description: 'Started then or later.' }),
@@ -39,8 +41,9 @@ builder.queryField('backups', (t) => t.field({
     orderBy: t.arg({ type: BackupOrderInput, description: 'In which order; a cursor is valid for the order that it came from.' }),
   },
   resolve: (_root, { filter: input, orderBy, ...args }, context, info) => {
-    const { hostId, deploymentId, ...plain } = input ?? {};
-    const filter: BackupFilter = { ...plain, host: readOptionalId('Host', hostId), deployment: readOptionalId('Deployment', deploymentId) };
+    const { hostId, deploymentId, scheduleId, ...plain } = input ?? {};
+    const schedule = readOptionalId('Schedule', scheduleId);
+    const filter: BackupFilter = { ...plain, scheduleId: schedule === null ? null : ownId(schedule) ?? 'none', host: readOptionalId('Host', hostId), deployment: readOptionalId('Deployment', deploymentId) };
     return connectionOf(args,
       (page) => listBackups(context.db, { filter, order: orderBy ?? null, page, columns: neededColumns(info, 'Backup') }),
       () => countBackups(context.db, filter),

@@ -41,6 +41,7 @@ const UpdateBackupInput = builder.inputType('UpdateBackupInput', {
     id: t.id({ required: true, description: 'Which backup: its global id, or its number (1001).' }),
     description: t.string({ description: 'The new note, up to 255 characters (1008).' }),
     retentionDate: t.field({ type: 'DateTime', description: 'The new retention date, in the future (2004).' }),
+    keep: t.boolean({ description: 'Pins the backup, so that retention never removes it, or takes the pin away; null: as it is.' }),
   }),
 });
 
@@ -76,11 +77,12 @@ builder.mutationFields((t) => ({
   }),
   updateBackup: t.field({
     type: UpdateBackupPayload, errors: orViolations('UpdateBackupResult'),
-    description: 'Changes description and retention date of a backup; nothing else of it can change.',
+    description: 'Changes description, retention date and pin of a backup; nothing else of it can change.',
     args: { input: t.arg({ type: UpdateBackupInput, required: true, description: 'Which backup, and what changes.' }) },
     resolve: (_root, { input }, context) => change('updateBackup', context, () => updateBackup(context, ownId(readId('Backup', input.id)), {
       ...('description' in input ? { description: input.description ?? null } : {}),
       ...('retentionDate' in input ? { retentionDate: input.retentionDate ?? null } : {}),
+      ...(input.keep == null ? {} : { isKept: input.keep }),
     })),
   }),
   deleteBackup: t.field({

@@ -8,7 +8,7 @@ import type { RequestContext } from '../context.ts';
 import { BackupStatusEnum, BackupTypeEnum, ContentGroupEnum, ValidityProblemEnum } from '../enums.ts';
 import { pageArguments } from '../connections.ts';
 import { readId, readOptionalId } from '../ids.ts';
-import { Backup, BackupConfiguration, BackupStore, Deployment, Host, idOf, Job, load, mustLoad, Node } from '../refs.ts';
+import { Backup, BackupConfiguration, BackupStore, Deployment, Host, idOf, Job, load, mustLoad, Node, Schedule } from '../refs.ts';
 import { reads } from '../selection.ts';
 import { changesOf } from '../status-changes.ts';
 import { BackupStatusChangeConnection } from './backup-status-change.ts';
@@ -44,19 +44,23 @@ Backup.implement({
     }),
     deployment: t.field({ type: Deployment, extensions: reads('deploymentId'), description: 'The deployment that it belongs to.', resolve: ({ deploymentId }, _args, context, info) => mustLoad('Deployment', deploymentId, context, info) }),
     store: t.field({ type: BackupStore, extensions: reads('storeId'), description: 'Where it is kept.', resolve: ({ storeId }, _args, context, info) => mustLoad('BackupStore', storeId, context, info) }),
-    version: t.exposeString('version', { description: 'The version that made it.' }),
+    version: t.exposeString('version', { description: 'The version that made it; empty where it was found damaged and this is not known.' }),
     buildVersion: t.exposeString('buildVersion', { nullable: true, description: 'The build that made it, where known.' }),
     timeInitiated: t.expose('timeInitiated', { type: 'DateTime', description: 'When it was asked for.' }),
     timeCompleted: t.expose('timeCompleted', { type: 'DateTime', nullable: true, description: 'When it ended, in success or failure; null until then.' }),
-    initiatedBy: t.exposeString('initiatedBy', { description: 'Who asked for it.' }),
+    initiatedBy: t.exposeString('initiatedBy', { description: 'Who asked for it; empty where it was found damaged and this is not known.' }),
+    unreadableFiles: t.exposeStringList('unreadableFiles', { description: 'Files that it lacks or does not hold whole, each with the reason: they could not be read, changed while they were read or vanished, and their source lets that pass. At most the first thousand of a source, then how many more.' }),
     sizeOnDisk: t.expose('sizeOnDisk', { type: 'Long', nullable: true, description: 'Bytes: the sizes of its files added up, manifest included; null until known.' }),
+    sizeAdded: t.expose('sizeAdded', { type: 'Long', nullable: true, description: 'Bytes that it has added to its store: less than `sizeOnDisk` where a DATA backup shares unchanged files with an earlier one. What deleting it frees depends on which others share them. Null until known, and for one that was found in a store.' }),
     contentFilePath: t.exposeString('contentFilePath', { nullable: true, description: 'The directory that it lies in; null until it is there.' }),
     groups: t.expose('groups', { type: [ContentGroupEnum], description: 'What a CONFIG backup holds; empty for DATA.' }),
     isEncrypted: t.boolean({ extensions: reads('recipient'), description: 'Whether a passcode is needed to restore it.', resolve: ({ recipient }) => recipient !== null }),
     isValid: t.boolean({ extensions: JUDGED, description: 'Whether it can be restored here; false, without problems, until it has ended.', resolve: async (backup, _args, context) => (await judged(backup, context)).isValid }),
     validityProblems: t.field({ type: [ValidityProblemEnum], extensions: JUDGED, description: 'Every reason why it is not valid.', resolve: async (backup, _args, context) => (await judged(backup, context)).validityProblems }),
     isVersionCompatible: t.boolean({ extensions: JUDGED, description: "Whether its version is the deployment's.", resolve: async (backup, _args, context) => (await judged(backup, context)).isVersionCompatible }),
-    retentionDate: t.expose('retentionDate', { type: 'DateTime', nullable: true, description: 'After it the backup may be cleaned up; null: never.' }),
+    retentionDate: t.expose('retentionDate', { type: 'DateTime', nullable: true, description: 'After it the backup is cleaned up, and not before; null: one made on demand is kept, and one made by a schedule is kept by the rules of that. `retentionPreview` says what happens.' }),
+    isKept: t.exposeBoolean('isKept', { description: 'Whether it is pinned: retention never removes it, whatever its age or retention date.' }),
+    schedule: t.field({ type: Schedule, nullable: true, extensions: reads('scheduleId'), description: 'The schedule that made it; null for one made on demand, and where the schedule has been deleted.', resolve: ({ scheduleId }, _args, context, info) => load('Schedule', scheduleId, context, info) }),
     job: t.field({
       type: Job, nullable: true, extensions: reads(),
       description: 'The job that made it; its `error` says why a backup FAILED.',

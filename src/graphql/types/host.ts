@@ -1,4 +1,5 @@
 import { countHosts, listHosts } from '../../records/deployments.ts';
+import { WORKER_ALIVE_SECONDS, workersOf, type HostWorker } from '../../records/workers.ts';
 import { storesArielData } from '../../services/create-backup.ts';
 import { stageHost } from '../../services/deployment.ts';
 import { builder } from '../builder.ts';
@@ -8,6 +9,16 @@ import { change, orViolations } from '../errors.ts';
 import { readId } from '../ids.ts';
 import { Deployment, Host, idOf, mustLoad, Node } from '../refs.ts';
 import { neededColumns, reads } from '../selection.ts';
+
+const HostWorkerType = builder.objectRef<HostWorker>('HostWorker').implement({
+  description: 'The worker that does the jobs of a host.',
+  fields: (t) => ({
+    machine: t.exposeString('machine', { description: 'The name of the machine that it runs on.' }),
+    timeStarted: t.expose('timeStarted', { type: 'DateTime', description: 'When it started.' }),
+    timeSeen: t.expose('timeSeen', { type: 'DateTime', description: 'When it last gave a sign of life; a running one does so every few seconds.' }),
+    isOnline: t.exposeBoolean('isOnline', { description: `Whether it is there: it has given a sign of life within the last ${WORKER_ALIVE_SECONDS} seconds.` }),
+  }),
+});
 
 Host.implement({
   description: 'A machine of a deployment, as it is deployed.',
@@ -21,6 +32,11 @@ Host.implement({
     components: t.expose('components', { type: [HostComponentEnum], description: 'What runs on it.' }),
     storesArielData: t.boolean({ extensions: reads('components'), description: 'Whether it stores ariel data, which a DATA backup needs (1013).', resolve: storesArielData }),
     version: t.exposeString('version', { description: 'Its version.' }),
+    worker: t.field({
+      type: HostWorkerType, nullable: true, extensions: reads(),
+      description: 'The worker that last worked for it; null where none has in the last day, or it was stopped in order. Without one its jobs wait.',
+      resolve: ({ id }, _args, context) => context.loaders.batch('host-worker', '', (ids: readonly number[]) => workersOf(context.db, ids)).load(id),
+    }),
     deployment: t.field({ type: Deployment, extensions: reads('deploymentId'), description: 'The deployment that it belongs to.', resolve: ({ deploymentId }, _args, context, info) => mustLoad('Deployment', deploymentId, context, info) }),
   }),
 });

@@ -2,13 +2,14 @@ import { RecordNotFoundError } from '../../feed/watch.ts';
 import { countJobs, listJobs, type JobFilter } from '../../records/jobs.ts';
 import type { JobRow } from '../../records/rows.ts';
 import { cancelJob } from '../../services/cancel-job.ts';
+import { waitingForOf } from '../../services/waiting-jobs.ts';
 import { builder } from '../builder.ts';
 import { connectionOf, connectionType, pageArguments } from '../connections.ts';
 import { JobOperationEnum, JobStatusEnum } from '../enums.ts';
 import { change, orViolations } from '../errors.ts';
 import { globalId, readOptionalId } from '../ids.ts';
 import { readJobId } from '../job-ids.ts';
-import { Backup, idOf, Job, load, mustLoad, Node, Restore } from '../refs.ts';
+import { Backup, idOf, Job, load, mustLoad, Node, Restore, Schedule } from '../refs.ts';
 import { neededColumns, reads } from '../selection.ts';
 import { changesOf, eachAnew } from '../status-changes.ts';
 import { JobStatusChangeConnection } from './job-status-change.ts';
@@ -35,7 +36,14 @@ Job.implement({
     status: t.expose('status', { type: JobStatusEnum, description: 'Where it is in its life.' }),
     progress: t.field({ type: JobProgress, nullable: true, extensions: reads('bytesDone', 'bytesTotal', 'filesDone', 'filesTotal'), description: 'How far it is; null until it tells.', resolve: (job) => (job.bytesDone === null ? null : job) }),
     messages: t.exposeStringList('messages', { description: 'What it noted on the way, the oldest first.' }),
+    unreadableFiles: t.exposeStringList('unreadableFiles', { description: 'Of a backup: files that could not be read, changed while they were read or vanished, each with the reason, where their source lets that pass. At most the first thousand of a source, then how many more.' }),
     error: t.exposeString('error', { nullable: true, description: 'Why it failed, in words a person can act on.' }),
+    waitingFor: t.string({
+      nullable: true, extensions: reads('status'),
+      description: 'What an unfinished job waits for before anything can happen: the worker of a host that is not there. null: it is at work, will soon be, or has ended.',
+      resolve: ({ id, status }, _args, context) => (status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELLED' ? null
+        : context.loaders.batch('waiting-job', '', (ids: readonly number[]) => waitingForOf(context.db, ids)).load(id)),
+    }),
     initiatedBy: t.exposeString('initiatedBy', { description: 'Who started it.' }),
     timeSubmitted: t.expose('timeSubmitted', { type: 'DateTime', description: 'When it was queued.' }),
     timeStarted: t.expose('timeStarted', { type: 'DateTime', nullable: true, description: 'When a worker first began; null until then.' }),
@@ -43,6 +51,7 @@ Job.implement({
     timeEnded: t.expose('timeEnded', { type: 'DateTime', nullable: true, description: 'When it ended; null until then.' }),
     backup: t.field({ type: Backup, nullable: true, extensions: reads('backupId'), description: 'The backup that it works on; null where there is none, or it is gone.', resolve: ({ backupId }, _args, context, info) => load('Backup', backupId, context, info) }),
     restore: t.field({ type: Restore, nullable: true, extensions: reads('restoreId'), description: 'The restore that it runs; null where there is none, or its record is gone.', resolve: ({ restoreId }, _args, context, info) => load('Restore', restoreId, context, info) }),
+    schedule: t.field({ type: Schedule, nullable: true, extensions: reads('scheduleId'), description: 'The schedule that started it; null where none did, and where the schedule has been deleted.', resolve: ({ scheduleId }, _args, context, info) => load('Schedule', scheduleId, context, info) }),
     transitions: t.field({
       type: JobStatusChangeConnection, extensions: reads(), args: pageArguments(t.arg),
       description: 'Its status changes, the oldest first. The cursors are those of the feed.',
