@@ -1,9 +1,11 @@
 /**
  * Backup and restore of a generated tree through the gateway, from the request to SUCCESS: so with the reading back
- * and verifying of each backup. Beside it GNU tar piped to zstd -3, which by itself verifies nothing and syncs nothing.
+ * of each backup, and with the removal of what a restore replaces. Beside each, in the same run and one after the other,
+ * what a person would type: GNU tar, zstd -3 and age, and the sync without which nothing of it is sure to last.
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startGatewayProcess, type GatewayProcess } from '../test/support/gateway.ts';
@@ -13,69 +15,123 @@ import { printTable, quantile } from './table.ts';
 import { makeTree } from './tree.ts';
 
 const PASSCODE = 'a passcode of the bench';
+/** A group that is restored alone, and what lies beside it. */
+const GROUP = { name: 'USERS_CONFIG', directory: 'group', megabytes: 79, share: 79 / 2000 };
+const REST = { name: 'DEPLOYMENT_CONFIG', directory: 'rest' };
 
-export async function measureEngine(size: { files: number; megabytes: number; runs: number }): Promise<void> {
+export interface EngineSize {
+  files: number;
+  megabytes: number;
+  runs: number;
+  /** How often the tree is there: the same files again, so that a large tree needs no long time to make. */
+  copies: number;
+}
+
+interface Measured {
+  what: string;
+  target: string;
+  seconds: number[];
+  /** Of the command beside it. */
+  command: number[];
+  bytes: number;
+  peaks: Peak[];
+}
+
+export async function measureEngine(size: EngineSize): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'backup-gateway-bench-'));
   try {
-    const megabytes = await makeTree(join(directory, 'tree'), size) / 1e6;
-    const rows = [...await throughGateway(directory, size.runs), ...throughTar(directory, size.runs)].map(({ what, seconds, peaks, stored }) => {
-      const own = Math.max(...peaks.map((peak) => peak.ownMegabytes));
-      const child = peaks.toSorted((a, b) => b.childMegabytes - a.childMegabytes)[0];
-      return [
-        what, ...(seconds.length === 0 ? ['', ''] : [quantile(seconds, 0.5), Math.min(...seconds)].map((time) => `${(megabytes / time).toFixed(0)} (${time.toFixed(1)} s)`)), stored === undefined ? '' : (stored / 1e6).toFixed(0),
-        peaks.length === 0 ? '' : own.toFixed(0), child === undefined || child.child === '' ? '' : `${child.childMegabytes.toFixed(0)} (${child.child})`,
-      ];
-    });
-    printTable(`${size.files} files, ${megabytes.toFixed(0)} MB, ${size.runs} runs`, ['', 'MB/s, median', 'MB/s, best', 'stored MB', 'gateway peak MB', 'largest child peak MB'], rows);
+    const bytes = await makeTrees(directory, size);
+    const rows = await measure(directory, size.runs, bytes);
+    printTable(
+      `${size.files * size.copies} files, ${(bytes.all / 1e6).toFixed(0)} MB, of which ${(bytes.group / 1e6).toFixed(0)} MB in a group of their own; ${size.runs} runs`,
+      ['', 'seconds, median', 'MB/s', 'by hand, seconds', 'speed of the gateway by hand = 1', 'target', 'gateway peak MB', 'largest child peak MB'],
+      rows.map(({ what, target, seconds, command, bytes: moved, peaks }) => {
+        const [own, byHand] = [quantile(seconds, 0.5), quantile(command, 0.5)];
+        const child = peaks.toSorted((a, b) => b.childMegabytes - a.childMegabytes)[0];
+        return [
+          what, ...(seconds.length === 0 ? ['', ''] : [own.toFixed(2), (moved / 1e6 / own).toFixed(0)]),
+          ...(command.length === 0 ? ['', ''] : [byHand.toFixed(2), `${(byHand / own).toFixed(2)}; in pairs ${quantile(seconds.map((time, run) => (command[run] ?? Number.NaN) / time), 0.5).toFixed(2)}`]),
+          target, Math.max(...peaks.map((peak) => peak.ownMegabytes)).toFixed(0),
+          child === undefined || child.child === '' ? '' : `${child.childMegabytes.toFixed(0)} (${child.child})`,
+        ];
+      }),
+    );
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-interface Measured { what: string; seconds: number[]; peaks: Peak[]; stored?: number }
+async function makeTrees(directory: string, { files, megabytes, copies }: EngineSize): Promise<{ all: number; group: number }> {
+  const inGroup = Math.round(files * GROUP.share);
+  const group = await makeTree(join(directory, GROUP.directory), { files: inGroup, megabytes: GROUP.megabytes });
+  const first = join(directory, REST.directory, 'copy-0');
+  const rest = await makeTree(first, { files: files - inGroup, megabytes: megabytes - GROUP.megabytes });
+  for (let copy = 1; copy < copies; copy += 1) await cp(first, join(directory, REST.directory, `copy-${copy}`), { recursive: true });
+  return { all: group + rest * copies, group };
+}
 
-async function throughGateway(directory: string, runs: number): Promise<Measured[]> {
+async function measure(directory: string, runs: number, bytes: { all: number; group: number }): Promise<Measured[]> {
   const file = join(directory, 'deployment.yaml');
   // YAML reads JSON.
   await writeFile(file, JSON.stringify({
     deployment: { name: 'bench', product: 'bench', appliance: '1', version: '1' },
     stores: [{ name: 'default', type: 'DIRECTORY', path: './store', default: true }],
-    hosts: [{ id: 1, hostname: 'console', address: '192.0.2.1', console: true, components: [], content: { DEPLOYMENT_CONFIG: [{ directory: './tree' }] } }],
+    hosts: [{
+      id: 1, hostname: 'console', address: '192.0.2.1', console: true, components: [],
+      content: Object.fromEntries([REST, GROUP].map((group) => [group.name, [{ directory: `./${group.directory}` }]])),
+    }],
   }));
   const gateway = await startGatewayProcess({ env: { ...nodeOptions(), DEPLOYMENT_FILE: file } });
+  const shell = shellIn(directory);
   try {
-    const idle: Measured = { what: 'the gateway, idle', seconds: [], peaks: [watchPeak(gateway.process.pid ?? 0)()] };
-    const result: Measured[] = [idle];
+    const measured = (what: string, target: string, moved = bytes.all): Measured => ({ what, target, seconds: [], command: [], bytes: moved, peaks: [] });
+    const idle = measured('the gateway, idle', '');
+    idle.peaks.push(watchPeak(gateway.process.pid ?? 0)());
+    const rows = [idle];
     for (const passcode of [null, PASSCODE]) {
       const kind = passcode === null ? 'plain' : 'encrypted';
-      const backup: Measured = { what: `backup, ${kind}`, seconds: [], peaks: [] };
-      const restore: Measured = { what: `restore, ${kind}`, seconds: [], peaks: [] };
+      const [seal, open] = passcode === null ? ['', ''] : ['| age -r "$(age-keygen -y key.txt)"', 'age -d -i key.txt | '];
+      if (passcode !== null && !shell.can('age')) continue;
+      if (passcode !== null) await shell.run('age-keygen -o key.txt 2> /dev/null');
+      const pack = measured(`backup, ${kind}`, passcode === null ? '0.8' : '0.7');
+      const unpack = measured(`restore, ${kind}`, '0.8');
+      const one = measured(`restore of one group, ${kind}`, 'under 1 s more', bytes.group);
       for (let run = 0; run < runs; run += 1) {
-        const id = await measured(gateway, backup, async () => {
-          const { createBackup: { backup: { id } } } = await ask(gateway, `mutation ($input: CreateBackupInput!) { createBackup(input: $input) { ... on CreateBackupPayload { backup { id } } } }`,
-            { input: { name: `${kind}-${run}`, type: 'CONFIG', configurationId: '1', passcode } });
-          await ended(gateway, 'backup', id);
-          return id as string;
-        });
-        ({ backup: { sizeOnDisk: backup.stored } } = await ask(gateway, 'query ($id: ID!) { backup(id: $id) { sizeOnDisk } }', { id }));
-        await measured(gateway, restore, async () => {
-          const { createRestore } = await ask(gateway, 'mutation ($id: ID!) { createRestore(input: { backupId: $id, groups: [DEPLOYMENT_CONFIG] }) { ... on CreateRestorePayload { restore { id } } } }', { id });
-          await ask(gateway, 'mutation ($input: UpdateRestoreInput!) { updateRestore(input: $input) { __typename } }', { input: { id: createRestore.restore.id, status: 'REQUESTING', passcode } });
-          await ended(gateway, 'restore', createRestore.restore.id);
-        });
+        pack.command.push(await shell.run(`tar -cf - ${REST.directory} ${GROUP.directory} | zstd -q -3 ${seal} > by-hand && sync by-hand .`));
+        const id = await measuredIn(gateway, pack, () => backUp(gateway, `${kind}-${run}`, passcode));
+        unpack.command.push(await shell.run(`mkdir unpacked && ${open === '' ? '' : `< by-hand ${open}`}zstd -q -d ${open === '' ? '-c by-hand ' : ''}| tar -C unpacked -xf - && sync -f unpacked`));
+        await shell.run('rm -r unpacked');
+        await measuredIn(gateway, unpack, () => restore(gateway, id, [REST.name, GROUP.name], passcode));
+        await shell.run(`tar -cf - ${GROUP.directory} | zstd -q -3 ${seal} > by-hand`);
+        one.command.push(await shell.run(`mkdir unpacked && ${open === '' ? '' : `< by-hand ${open}`}zstd -q -d ${open === '' ? '-c by-hand ' : ''}| tar -C unpacked -xf - && sync -f unpacked`));
+        await shell.run('rm -r unpacked');
+        await measuredIn(gateway, one, () => restore(gateway, id, [GROUP.name], passcode));
         // Not measured; keeps the disk free.
         await ask(gateway, 'mutation ($id: ID!) { deleteBackup(input: { id: $id }) { __typename } }', { id });
         await ended(gateway, 'backup', id, null);
       }
-      result.push(backup, restore);
+      rows.push(pack, unpack, one);
     }
-    return result;
+    return rows;
   } finally {
     await gateway.stop();
   }
 }
 
-async function measured<T>(gateway: GatewayProcess, into: Measured, action: () => Promise<T>): Promise<T> {
+async function backUp(gateway: GatewayProcess, name: string, passcode: string | null): Promise<string> {
+  const { createBackup: { backup: { id } } } = await ask(gateway, `mutation ($input: CreateBackupInput!) { createBackup(input: $input) { ... on CreateBackupPayload { backup { id } } } }`,
+    { input: { name, type: 'CONFIG', configurationId: '1', passcode } });
+  await ended(gateway, 'backup', id);
+  return id as string;
+}
+
+async function restore(gateway: GatewayProcess, id: string, groups: string[], passcode: string | null): Promise<void> {
+  const { createRestore } = await ask(gateway, 'mutation ($id: ID!, $groups: [ContentGroup!]!) { createRestore(input: { backupId: $id, groups: $groups }) { ... on CreateRestorePayload { restore { id } } } }', { id, groups });
+  await ask(gateway, 'mutation ($input: UpdateRestoreInput!) { updateRestore(input: $input) { __typename } }', { input: { id: createRestore.restore.id, status: 'REQUESTING', passcode } });
+  await ended(gateway, 'restore', createRestore.restore.id);
+}
+
+async function measuredIn<T>(gateway: GatewayProcess, into: Measured, action: () => Promise<T>): Promise<T> {
   const peak = watchPeak(gateway.process.pid ?? 0);
   const began = performance.now();
   const result = await action();
@@ -99,23 +155,16 @@ async function ended(gateway: GatewayProcess, noun: 'backup' | 'restore', id: st
   }
 }
 
-function throughTar(directory: string, runs: number): Measured[] {
-  const shell = (command: string): number => {
-    const began = performance.now();
-    const { status, stderr } = spawnSync('bash', ['-o', 'pipefail', '-c', command], { cwd: directory, encoding: 'utf8' });
-    if (status !== 0) throw new Error(stderr);
-    return (performance.now() - began) / 1000;
+/** Runs commands by hand, as it were, in a directory, and tells how many seconds each took. */
+function shellIn(directory: string): { can(program: string): boolean; run(command: string): Promise<number> } {
+  return {
+    can: (program) => spawnSync(program, ['--version']).error === undefined,
+    async run(command) {
+      const began = performance.now();
+      const child = spawn('bash', ['-o', 'pipefail', '-c', command], { cwd: directory, stdio: ['ignore', 'ignore', 'inherit'] });
+      const [code] = await once(child, 'close');
+      if (code !== 0) throw new Error(`This failed: ${command}`);
+      return (performance.now() - began) / 1000;
+    },
   };
-  if (spawnSync('zstd', ['--version']).status !== 0) return [];
-  const pack: Measured = { what: 'tar \\| zstd -3', seconds: [], peaks: [] };
-  const checked: Measured = { what: 'the same, synced and read back (zstd -t)', seconds: [], peaks: [] };
-  const unpack: Measured = { what: 'zstd -d \\| tar -x', seconds: [], peaks: [] };
-  for (let run = 0; run < runs; run += 1) {
-    pack.seconds.push(shell('tar -C tree -cf - . | zstd -q -3 -f -o plain.tar.zst'));
-    checked.seconds.push(shell('tar -C tree -cf - . | zstd -q -3 -f -o plain.tar.zst && sync plain.tar.zst . && zstd -q -t plain.tar.zst'));
-    unpack.seconds.push(shell('mkdir unpacked && zstd -q -d -c plain.tar.zst | tar -C unpacked -xf -'));
-    shell('rm -r unpacked');
-  }
-  pack.stored = Number(spawnSync('stat', ['-c', '%s', join(directory, 'plain.tar.zst')], { encoding: 'utf8' }).stdout);
-  return [pack, checked, unpack];
 }

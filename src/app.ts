@@ -4,24 +4,38 @@
 import { sql } from 'drizzle-orm';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { ensureSecrets, type Config } from './config.ts';
+import { ensureSecrets, Secret, type Config } from './config.ts';
 import { openDatabase, type Connection } from './db/client.ts';
 import { startEmbeddedPostgres } from './db/embedded/index.ts';
-import { startListener } from './db/listener.ts';
+import { startListener, type Listener } from './db/listener.ts';
+import { shownMarks } from './db/marks.ts';
 import { migrate } from './db/migrate.ts';
 import { loadDeploymentFile, resolveDeploymentFile } from './deployment-file.ts';
-import { createSealing } from './domain/sealing.ts';
-import { createIdentity, openIdentity } from './engine/index.ts';
+import type { DeploymentSpec } from './domain/deployment.ts';
+import { GatewayError } from './domain/errors.ts';
+import { createSealing, type Sealing } from './domain/sealing.ts';
+import { createIdentity, openIdentity, passOnKeys } from './engine/index.ts';
 import { startFeed } from './feed/feed.ts';
 import { startProgressFeed } from './feed/progress.ts';
 import { adminOnly } from './http/authentication.ts';
 import { startServer } from './http/server.ts';
+import type { Pool } from './records/rows.ts';
 import { feedState } from './records/transitions.ts';
 import { applyDeploymentFile } from './services/deployment.ts';
+import { retentionTasks } from './services/retention.ts';
+import { runDueSchedules } from './services/run-schedules.ts';
+import { watchWaitingJobs } from './services/waiting-jobs.ts';
+import type { WorkerContext } from './worker/context.ts';
 import { startWorker } from './worker/worker.ts';
 
+/** A part that works. */
+export interface RunningPart {
+  /** Stops in order: no new requests, jobs given back, sockets closed with 1012. */
+  stop(): Promise<void>;
+}
+
 /** A gateway that serves. */
-export interface RunningGateway {
+export interface RunningGateway extends RunningPart {
   /** Where it listens, such as `http://127.0.0.1:4000`. */
   readonly url: string;
   /** What links begin with: PUBLIC_URL, or `url`. */
@@ -30,71 +44,134 @@ export interface RunningGateway {
   readonly adminToken: string;
   /** Whether this start has generated it, so that it must be shown once. */
   readonly adminTokenIsNew: boolean;
-  /** Stops in order: no new requests, jobs given back, sockets closed with 1012. */
-  stop(): Promise<void>;
 }
 
-export interface App { start(): Promise<RunningGateway> }
+export interface App<Running> { start(): Promise<Running> }
 
-/** `onStatement` is told of every SQL statement of the gateway's pool. */
-export function createApp(config: Config, log: Logger, options: { onStatement?: (text: string) => void } = {}): App {
-  return { start: () => start(config, log, options) };
+export interface AppOptions {
+  /** The endpoint alone: jobs wait for workers that run apart. */
+  withoutWorker?: boolean;
+  /** Is told of every SQL statement of the gateway's pool. */
+  onStatement?: (text: string) => void;
 }
 
-async function start(config: Config, log: Logger, options: { onStatement?: (text: string) => void }): Promise<RunningGateway> {
-  // What was started, to be stopped in the opposite order, also when a later part can't start.
+/** The gateway, with a worker for every host unless it is to go without. */
+export function createApp(config: Config, log: Logger, options: AppOptions = {}): App<RunningGateway> {
+  return {
+    start: () => inOrder(async (started) => {
+      const secrets = await ensureSecrets(config);
+      const file = await loadDeploymentFile(await resolveDeploymentFile(config));
+      const base = await startBase(config, secrets.secretKey, log, options, started);
+      const { db, listener, sealing } = base;
+      await deploy(config, db, file, log);
+
+      const feed = await startFeed(db, listener);
+      started.defer(() => feed.close());
+      const progress = startProgressFeed(db, listener);
+      started.defer(() => progress.close());
+      const waiting = watchWaitingJobs(db, log);
+      started.defer(() => waiting.stop());
+
+      const worker = options.withoutWorker === true ? null : await startWorker(workerContext(config, base, log));
+      started.defer(async () => worker?.stop());
+
+      let url = '';
+      const publicUrl = () => config.publicUrl ?? url;
+      const server = await startServer({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys }, feed, progress, feedId: base.feedId, publicUrl, log }, {
+        host: config.host, port: config.port, authenticate: adminOnly(secrets.adminToken.reveal()),
+        async unready() {
+          if (!listener.isListening) return 'Notifications of the database do not come through.';
+          return db.execute(sql`select 1`).then(() => null, () => 'The database cannot be reached.');
+        },
+      });
+      started.defer(() => server.close());
+      url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`;
+
+      return {
+        url, publicUrl: publicUrl(), adminToken: secrets.adminToken.reveal(), adminTokenIsNew: secrets.adminTokenGenerated,
+        async stop() {
+          // First of all: a signal to the whole process group has reached tar too, and its job must go back, not fail.
+          await worker?.stop();
+          await started.disposeAsync();
+        },
+      };
+    }),
+  };
+}
+
+/**
+ * A worker that runs apart from the gateway, for the hosts of these hostnames or host_ids; null: for every host. The
+ * signal ends its waiting for a first deployment.
+ */
+export function createWorkerApp(config: Config, log: Logger, hosts: readonly string[] | null, signal?: AbortSignal): App<RunningPart> {
+  return {
+    start: () => inOrder(async (started) => {
+      const { secretKey } = await ensureSecrets({ ...config, adminToken: NOT_NEEDED });
+      const base = await startBase(config, secretKey, log, {}, started);
+      const worker = await startWorker(workerContext(config, base, log), hosts, signal);
+      started.defer(() => worker.stop());
+      return { stop: () => started.disposeAsync() };
+    }),
+  };
+}
+
+/** A worker asks nobody for a token: none is made for it. */
+const NOT_NEEDED = new Secret('');
+
+/** Starts parts one after the other; when a later one can't start, those before it are stopped in the opposite order. */
+async function inOrder<T>(start: (started: AsyncDisposableStack) => Promise<T>): Promise<T> {
   const started = new AsyncDisposableStack();
   try {
-    const secrets = await ensureSecrets(config);
-    const file = await loadDeploymentFile(await resolveDeploymentFile(config));
-    const connection: Connection = config.databaseUrl ?? await startEmbedded(config, log, started);
-    await migrate(connection);
-    const database = openDatabase(connection, options);
-    started.defer(() => database.close());
-    const { db } = database;
-
-    const outcome = await applyDeploymentFile(db, file, config);
-    for (const change of outcome.deployed) log.info(`deployed: ${change}`);
-    for (const change of outcome.undeployed) log.warn(`staged, not deployed: ${change}`);
-    if (outcome.undeployed.length > 0) log.warn('createBackup is refused until the staged changes are deployed: call deployStagedChanges, or start with DEPLOY_ON_START=true');
-
-    const listener = await startListener(connection);
-    started.defer(() => listener.close());
-    const feed = await startFeed(db, listener);
-    started.defer(() => feed.close());
-    const progress = startProgressFeed(db, listener);
-    started.defer(() => progress.close());
-    const sealing = createSealing(secrets.secretKey.reveal());
-    const { id: feedId } = await feedState(db);
-
-    const worker = await startWorker({ db, sealing, log, journalDir: join(config.dataDir, 'restores'), installation: feedId.slice(0, 8), onWake: (wake) => listener.on('jobs', wake) });
-    started.defer(() => worker.stop());
-
-    let url = '';
-    const publicUrl = () => config.publicUrl ?? url;
-    const server = await startServer({ db, sealing, keys: { createIdentity, openIdentity }, feed, progress, feedId, publicUrl, log }, {
-      host: config.host, port: config.port, authenticate: adminOnly(secrets.adminToken.reveal()),
-      async unready() {
-        if (!listener.isListening) return 'Notifications of the database do not come through.';
-        return db.execute(sql`select 1`).then(() => null, () => 'The database cannot be reached.');
-      },
-    });
-    started.defer(() => server.close());
-    url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`;
-
-    return {
-      url, publicUrl: publicUrl(), adminToken: secrets.adminToken.reveal(), adminTokenIsNew: secrets.adminTokenGenerated,
-      async stop() {
-        // First of all: a signal to the whole process group has reached tar too, and its job must go back, not fail.
-        await worker.stop();
-        await started.disposeAsync();
-      },
-    };
+    return await start(started);
   } catch (error) {
     await started.disposeAsync();
     throw error;
   }
 }
+
+/** What both parts need: the database, its notifications, and the proof that all others have the same SECRET_KEY. */
+interface Base { db: Pool; listener: Listener; sealing: Sealing; feedId: string }
+
+async function startBase(config: Config, secretKey: Secret, log: Logger, options: AppOptions, started: AsyncDisposableStack): Promise<Base> {
+  const connection: Connection = config.databaseUrl ?? await startEmbedded(config, log, started);
+  await migrate(connection).catch((cause: unknown) => { throw unreachable(cause); });
+  const database = openDatabase(connection, options);
+  started.defer(() => database.close());
+  const sealing = createSealing(secretKey.reveal());
+  const listener = await startListener(connection, sealing.mark);
+  started.defer(() => listener.close());
+  // After the own mark is up: of two that start at once with different keys, at least one sees the other.
+  if ((await shownMarks(database.db)).some((mark) => mark !== sealing.mark)) {
+    throw new GatewayError('SECRET_KEY_DIFFERS', 'Another gateway or worker on this database runs with another SECRET_KEY: what the one seals, the other could not open.',
+      'Give all of them the same SECRET_KEY. If it is a new one on purpose, stop them all first; one whose machine died counts as stopped after half a minute.');
+  }
+  return { db: database.db, listener, sealing, feedId: (await feedState(database.db)).id };
+}
+
+/** What the driver says of a server that is away, in words for the operator; anything else stays as it is. */
+function unreachable(cause: unknown): unknown {
+  const code = (cause as { code?: unknown } | null)?.code;
+  if (typeof code !== 'string' || !/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000|57P03)$/.test(code)) return cause;
+  return new GatewayError('DATABASE_UNREACHABLE', `The database cannot be used: ${(cause as Error).message}.`, 'Check DATABASE_URL, and that the server runs and can be reached from here.', { cause });
+}
+
+async function deploy(config: Config, db: Pool, file: DeploymentSpec, log: Logger): Promise<void> {
+  const outcome = await applyDeploymentFile(db, file, config);
+  for (const change of outcome.deployed) log.info(`deployed: ${change}`);
+  for (const change of outcome.undeployed) log.warn(`staged, not deployed: ${change}`);
+  if (outcome.undeployed.length > 0) log.warn('createBackup is refused until the staged changes are deployed: call deployStagedChanges, or start with DEPLOY_ON_START=true');
+}
+
+const workerContext = (config: Config, { db, listener, sealing, feedId }: Base, log: Logger): WorkerContext => ({
+  db, sealing, log, journalDir: join(config.dataDir, 'restores'), drillDir: join(config.dataDir, 'drills'), indexDir: join(config.dataDir, 'incremental'), installation: feedId.slice(0, 8), unswept: new Set(), onWake: (wake) => listener.on('jobs', wake),
+  tasks: workerTasks({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys } }, listener),
+});
+
+const workerTasks = (services: Parameters<typeof retentionTasks>[0], listener: Listener): WorkerContext['tasks'] => ({
+  ...retentionTasks(services),
+  runDueSchedules: () => runDueSchedules(services),
+  onSchedulesChanged: (wake) => listener.on('schedules', wake),
+});
 
 async function startEmbedded(config: Config, log: Logger, started: AsyncDisposableStack): Promise<Connection> {
   const postgres = await startEmbeddedPostgres({ dataDir: config.dataDir, log });

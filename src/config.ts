@@ -8,6 +8,7 @@ import { inspect } from 'node:util';
 import { ADMIN_TOKEN_ALLOWED, isAdminToken, isSecretKey, Secret, SECRET_KEY_ALLOWED } from './config/secrets.ts';
 import { ConfigError } from './domain/errors.ts';
 
+export { readCommand, USAGE, type Command } from './config/command.ts';
 export { ensureSecrets, Secret } from './config/secrets.ts';
 
 /** The settings of this process. Frozen; printing or serialising it shows no secret. */
@@ -80,6 +81,19 @@ export function readConfig(env: NodeJS.ProcessEnv, cwd: string): Config {
     throw new ConfigError(`The environment cannot be used: ${count}`, faults, 'Correct the variables and start again.');
   }
   return Object.freeze(withoutSecretsInPrint(config));
+}
+
+/**
+ * Looks whether a part that runs apart from the others has what they must share.
+ * @throws ConfigError listing what is missing
+ */
+export function requireShared(config: Config, part: 'gateway' | 'worker'): void {
+  const faults: string[] = [];
+  if (config.databaseUrl === null) faults.push('DATABASE_URL is not set; the parts meet in one Postgres, and the embedded one takes no connections from elsewhere');
+  if (config.secretKey === null) faults.push('SECRET_KEY is not set; it seals keys on their way from the gateway to the worker, so that a generated one would not be the same');
+  if (faults.length === 0) return;
+  throw new ConfigError(`A ${part} that runs apart cannot start:`, faults,
+    'Give every gateway and every worker of the installation the same DATABASE_URL and SECRET_KEY (openssl rand -base64 32 makes one), or start all in one process with npm start.');
 }
 
 function parsePort(value: string): number | undefined {

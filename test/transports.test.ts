@@ -7,7 +7,8 @@ import { openGatewayDatabase, routeTo, type TestDatabase } from './support/datab
 import { addBackup } from './support/feed.ts';
 import { newDataDir, startGateway, startGatewayProcess, until, type GatewayOptions, type GatewayProcess, type TestGateway } from './support/gateway.ts';
 import { RawSocket } from './support/socket.ts';
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 
 let gateway: TestGateway;
 let database: TestDatabase;
@@ -298,7 +299,7 @@ describe('health', () => {
     const route = await routeTo(database);
     const dataDir = await newDataDir();
     left.push(() => rm(dataDir, { recursive: true, force: true }), () => route.close());
-    const routed = await startGateway({ dataDir, env: { DATABASE_URL: route.url, SECRET_KEY: 'k'.repeat(40) } });
+    const routed = await startGateway({ dataDir, env: { DATABASE_URL: route.url, SECRET_KEY: (await readFile(join(gateway.dataDir, 'secret-key'), 'utf8')).trim() } });
     left.push(() => routed.stop());
     expect((await send('/readyz', { to: routed })).json).toEqual({ status: 'ready' });
     route.cut();

@@ -5,7 +5,7 @@ import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import type { PgDatabase } from 'drizzle-orm/pg-core';
 import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
-import { ConnectionPool } from './pool.ts';
+import { ConnectionPool, STATEMENT_LIMIT } from './pool.ts';
 import * as schema from './schema.ts';
 
 /** Where Postgres is: a `DATABASE_URL`, or what the embedded server listens on. */
@@ -27,11 +27,26 @@ export interface Database {
 /** How long statements under way may take once the pool is closed, in milliseconds. */
 const GRACE = 5_000;
 
-/** Settings of every connection: instants are read and written as text with an offset, so UTC keeps them short. */
-const SESSION = { TimeZone: 'UTC', application_name: 'backup-gateway' };
+/**
+ * Settings of every connection: instants are read and written as text with an offset, so UTC keeps them short. The
+ * server looks after half a minute whether a silent client is still there: one whose network or machine has gone would
+ * otherwise keep its locks for hours.
+ */
+const SESSION = {
+  TimeZone: 'UTC', application_name: 'backup-gateway',
+  tcp_keepalives_idle: 10, tcp_keepalives_interval: 5, tcp_keepalives_count: 4, tcp_user_timeout: 30_000,
+};
+
+/**
+ * Of the pool's connections: no request takes so long, and what hangs must not keep its locks. The server's limit comes
+ * first, so that its answer says what happened.
+ */
+const limits = (statementLimit: number) => ({
+  statement_timeout: Math.round(statementLimit * 0.8), idle_in_transaction_session_timeout: statementLimit,
+});
 
 /** A postgres.js client with the project's settings. */
-export function postgresClient(connection: Connection, options: Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose'>): postgres.Sql {
+export function postgresClient(connection: Connection, options: Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose' | 'connection'>): postgres.Sql {
   const common = {
     ...options,
     // A database that is away must be told as such, and soon: a request waits for its answer.
@@ -39,7 +54,9 @@ export function postgresClient(connection: Connection, options: Pick<postgres.Op
     // Each connection that an outage ends counts as an attempt: with a long pause at the end of the scale the first
     // request after it would wait that long to hear of it.
     backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 0.5),
-    connection: SESSION,
+    connection: { ...SESSION, ...options.connection },
+    // Seconds after which a silent server is asked whether it is still there.
+    keep_alive: 10,
     onnotice: () => undefined,
     // Asking for the types of arrays on connect would be a query whose failure nobody can catch; arrays are
     // passed as text instead.
@@ -54,15 +71,15 @@ export function postgresClient(connection: Connection, options: Pick<postgres.Op
  */
 export function openDatabase(
   connection: Connection,
-  options: { max?: number; onStatement?: (text: string) => void } = {},
+  options: { max?: number; /** In milliseconds. */ statementLimit?: number; onStatement?: (text: string) => void } = {},
 ): Database {
-  const { onStatement, max = 10 } = options;
+  const { onStatement, max = 10, statementLimit = STATEMENT_LIMIT } = options;
   const pool = new ConnectionPool((onclose) => {
-    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose });
+    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose, connection: limits(statementLimit) });
     // Makes the client read and write instants as Drizzle expects them.
     drizzle(client);
     return client;
-  }, max);
+  }, max, statementLimit);
   const db = drizzle(pool as unknown as postgres.Sql, {
     schema,
     casing: 'snake_case',

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { postgresClient, type Connection } from './client.ts';
+import { showMark } from './marks.ts';
 
 export const CHANNELS = {
   /** A transition was committed; payload: its position. */
@@ -12,6 +13,8 @@ export const CHANNELS = {
   jobs: 'backup_gateway_jobs',
   /** A job progressed; payload: its id. */
   progress: 'backup_gateway_progress',
+  /** A schedule was made, changed or removed; payload: its id. */
+  schedules: 'backup_gateway_schedules',
 } as const;
 export type Channel = keyof typeof CHANNELS;
 
@@ -19,6 +22,8 @@ const HEARTBEAT = 'backup_gateway_heartbeat';
 /** How often the connection must prove that notifications still come through, in milliseconds. */
 const HEARTBEAT_INTERVAL = 5_000;
 const HEARTBEAT_PATIENCE = 5_000;
+/** How long a new connection may take until it listens, in milliseconds; that to connect is a part of it. */
+const LISTEN_PATIENCE = 15_000;
 /** How soon a database that is away is tried again, in milliseconds. */
 const RETRY = 500;
 
@@ -30,10 +35,13 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Starts to listen on every channel. Comes back once the first connection listens, or rejects if it cannot. */
-export async function startListener(connection: Connection): Promise<Listener> {
+/**
+ * Starts to listen on every channel. Comes back once the first connection listens, or rejects if it cannot. Where a
+ * mark is given, others see it for as long as this process is connected; see `marks.ts`.
+ */
+export async function startListener(connection: Connection, mark?: number): Promise<Listener> {
   const handlers: Record<Channel, Set<(payload: string | null) => void>> = {
-    feed: new Set(), jobs: new Set(), progress: new Set(),
+    feed: new Set(), jobs: new Set(), progress: new Set(), schedules: new Set(),
   };
   const stopping = new AbortController();
   let isListening = false;
@@ -50,13 +58,16 @@ export async function startListener(connection: Connection): Promise<Listener> {
 
   let heartbeatHeard: () => void = () => undefined;
   const listen = async () => {
-    await client.sql.listen(HEARTBEAT, () => heartbeatHeard());
+    const { sql } = client;
+    if (mark !== undefined) await showMark(sql, mark);
+    await sql.listen(HEARTBEAT, () => heartbeatHeard());
     for (const channel of Object.keys(CHANNELS) as Channel[]) {
       // postgres.js listens again by itself after a lost connection, and then calls the third argument; but it tries
       // only once, so that the heartbeat must show whether it could.
-      await client.sql.listen(CHANNELS[channel], (payload) => tell(channel, payload), () => tell(channel, null));
+      await sql.listen(CHANNELS[channel], (payload) => tell(channel, payload), () => tell(channel, null));
     }
-    isListening = true;
+    // Given up meanwhile for its silence, and replaced.
+    if (sql === client.sql) isListening = true;
   };
 
   /** Waits; false: for nothing, because the connection was lost meanwhile, or the listener stops. */
@@ -77,7 +88,9 @@ export async function startListener(connection: Connection): Promise<Listener> {
         // Half-open, or the server is away: a new client, since the old one may wait for ever.
         void client.sql.end({ timeout: 0 }).catch(() => undefined);
         client = connect();
-        await listen().catch(() => sleep(RETRY, undefined, { signal: stopping.signal }).catch(() => undefined));
+        // It may fall silent here, too.
+        const tooLong = sleep(LISTEN_PATIENCE, undefined, { signal: stopping.signal });
+        await Promise.race([listen(), tooLong]).catch(() => sleep(RETRY, undefined, { signal: stopping.signal }).catch(() => undefined));
       }
     }
   };

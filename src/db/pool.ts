@@ -21,6 +21,13 @@ const PATIENCE = 15_000;
 /** Connections do not grow old: what the server keeps for one, prepared statements above all, is let go, in milliseconds. */
 const LIFETIME = 30 * 60_000;
 
+/**
+ * How long a statement may take, in milliseconds. The server ends it before, unless the network lost it: then nothing
+ * would come back until TCP gives up, after many minutes.
+ */
+export const STATEMENT_LIMIT = 30_000;
+
+const silent = () => new GatewayError('DATABASE_SILENT', 'The database did not answer in time; the connection was given up.', 'Try again; look at the network between gateway and database.');
 const lost = () => new GatewayError('CONNECTION_LOST', 'The connection to the database was lost.', 'Try again.');
 const stopping = () => new GatewayError('DATABASE_CLOSED', 'The gateway is stopping.', 'Try again at another gateway, or later.');
 
@@ -41,14 +48,21 @@ class Member {
   /** It has ended, or may have: nothing more may be sent on it. */
   isLost = false;
   readonly #client: postgres.Sql;
+  readonly #limit: number;
   readonly #bornAt = performance.now();
   readonly #underWay = new Set<(error: Error) => void>();
 
-  constructor(open: (onclose: () => void) => postgres.Sql) {
+  constructor(open: (onclose: () => void) => postgres.Sql, limit: number) {
+    this.#limit = limit;
     this.#client = open(() => {
-      this.isLost = true;
-      for (const reject of this.#underWay) reject(lost());
+      this.#giveUp(lost());
     });
+  }
+
+  /** Nothing is sent on it any more, and what is under way is answered. */
+  #giveUp(reason: GatewayError): void {
+    this.isLost = true;
+    for (const reject of this.#underWay) reject(reason);
   }
 
   get isOld(): boolean {
@@ -59,12 +73,20 @@ class Member {
     if (this.isLost) return Promise.reject(lost());
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#underWay.add(reject);
+    // Of a transaction nothing is written: its connection ends with it, and the server takes it back.
+    const limit = setTimeout(() => {
+      this.#giveUp(silent());
+      void this.end(0);
+    }, this.#limit);
     const query = this.#client.unsafe(text, parameters as never[], options);
     void (asValues ? query.values() : query).then(resolve, (error: unknown) => {
       this.isLost ||= !(error instanceof postgres.PostgresError) || CONNECTION_FAULT.test(error.code);
       reject(error);
     });
-    return promise.finally(() => this.#underWay.delete(reject));
+    return promise.finally(() => {
+      clearTimeout(limit);
+      this.#underWay.delete(reject);
+    });
   }
 
   end(timeout: number): Promise<void> {
@@ -79,14 +101,17 @@ export class ConnectionPool {
   readonly options = { parsers: {}, serializers: {} };
   readonly #open: (onclose: () => void) => postgres.Sql;
   readonly #max: number;
+  readonly #limit: number;
   readonly #idle: Member[] = [];
   readonly #all = new Set<Member>();
   readonly #waiting: PromiseWithResolvers<Member>[] = [];
   #isClosed = false;
 
-  constructor(open: (onclose: () => void) => postgres.Sql, max: number) {
+  /** `limit`: how long a statement may take, in milliseconds. */
+  constructor(open: (onclose: () => void) => postgres.Sql, max: number, limit = STATEMENT_LIMIT) {
     this.#open = open;
     this.#max = max;
+    this.#limit = limit;
   }
 
   readonly unsafe = session((text, parameters, options, asValues) =>
@@ -135,7 +160,7 @@ export class ConnectionPool {
   }
 
   #add(): Member {
-    const member = new Member(this.#open);
+    const member = new Member(this.#open, this.#limit);
     this.#all.add(member);
     return member;
   }

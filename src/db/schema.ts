@@ -141,6 +141,8 @@ export interface BackupOrigin {
   hostId: number;
   hostname: string;
   consoleAddress: string | null;
+  /** The backup's name there. */
+  name?: string;
 }
 
 export const backups = pgTable('backups', {

@@ -46,6 +46,8 @@ export type EngineFault =
   | 'ARCHIVE_UNSAFE'       // a member would be written outside its target
   | 'KEY_REQUIRED'         // the backup is encrypted and no identity was given
   | 'TARGET_UNWRITABLE'    // the target or its staging cannot be written
+  | 'PG_TOOLS_MISSING'     // no pg_dump, pg_restore and psql on this machine that fit the server
+  | 'DATABASE_UNREACHABLE' // a source's database, or what its address takes from the environment, is not there
   | 'IO';                  // any other failure of the file system or a child process
 
 /** A backup, verification, restore or removal failed. Nothing half-done is left behind. */

@@ -32,28 +32,68 @@ const RESTORE_NOT_FOUND = notFound(1001, 'The restore does not exist.');
 const DEPLOYMENT_NOT_FOUND = notFound(2012, 'The deployment does not exist.');
 const HOST_NOT_FOUND = reference(1009, 'The backup host does not exist.');
 const CONFIGURATION_NOT_FOUND = reference(1007, 'The backup configuration does not exist.');
+const STORE_NOT_FOUND = reference(2001, 'The backup store does not exist.');
+const PASSCODE_WRONG = reference(2007, 'The passcode does not open the backup.');
+const GROUPS_REQUIRED = form(1008, "The 'groups' parameter value cannot be null or empty.");
+const GROUP_NOT_FOUND = reference(1010, 'A group was provided that does not exist.');
+const DEPLOYMENT_CONFIG_REQUIRED = form(1009, 'The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group.');
+const BACKUP_NOT_CONFIG = reference(1004, 'The backup type must be config.');
+const BACKUP_NOT_SUCCESSFUL = reference(1005, 'The backup status must be successful.');
+const BACKUP_NOT_VALID = reference(1006, 'The backup must be valid.');
+const BACKUP_NOT_COMPATIBLE = reference(1007, 'The backup must be compatible.');
 const HOST_STORES_NO_DATA = reference(1013, 'Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts');
+
+const NAME_REQUIRED = form(1002, "The 'name' parameter value cannot be null or empty.");
+const NAME_TOO_LONG = form(1003, "The 'name' parameter value must not exceed 100 characters.");
+const NAME_INVALID_CHARACTERS = form(1004, "The 'name' parameter must contain only alphanumerics and '_', '-' or '.'.");
+const CONFIG_BACKUP_NEEDS_CONSOLE = reference(1012, 'The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.');
+const HOST_NOT_ACTIVE = reference(1010, 'The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts');
+const HOST_NOT_CONFIGURED_FOR_DATA = reference(1014, 'The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations');
+const PASSCODE_TOO_SHORT = form(2003, "The 'passcode' parameter value must have at least 8 characters.");
+const SCHEDULE_NOT_FOUND = notFound(2020, 'The schedule does not exist.');
+const NOT_FOR_VERIFICATION = 'A schedule that verifies makes no backup: it takes no type, host, name pattern, description, passcode or retention.';
+/** What the creation and the change of a schedule share; the documented codes are those of the backups that it makes. */
+const SCHEDULED = {
+  NAME_REQUIRED,
+  NAME_TOO_LONG,
+  NAME_INVALID_CHARACTERS,
+  DESCRIPTION_TOO_LONG,
+  HOST_NOT_FOUND,
+  HOST_NOT_ACTIVE,
+  CONFIG_BACKUP_NEEDS_CONSOLE,
+  HOST_STORES_NO_DATA,
+  HOST_NOT_CONFIGURED_FOR_DATA,
+  STORE_NOT_FOUND,
+  PASSCODE_REQUIRED,
+  PASSCODE_TOO_SHORT,
+  SCHEDULE_NAME_NOT_UNIQUE: conflict(2021, "The 'name' parameter value must be unique among the deployment's schedules."),
+  CRON_INVALID: form(2022, "The 'cron' parameter value must be a cron expression of five fields (minute, hour, day of month, month, day of week) that comes true sometime, such as '0 2 * * *'."),
+  TIME_ZONE_INVALID: form(2023, "The 'timeZone' parameter value must be the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'."),
+  NAME_PATTERN_INVALID: reference(2024, "The 'namePattern' parameter value must give names that obey the rules 1002 to 1004: at most 100 of ASCII letters, digits, '_', '-' and '.', with no placeholders but {schedule}, {host}, {type}, {date}, {time} and {n}."),
+  KEEP_DAYS_INVALID: form(2027, "The 'keepDays' parameter value must be a number of days from 1 to 36500."),
+  KEEP_LAST_INVALID: form(2028, "The 'keepLast' parameter value must be from 1 to 10000."),
+} as const;
 
 export const RULES = {
   createBackup: {
-    NAME_REQUIRED: form(1002, "The 'name' parameter value cannot be null or empty."),
-    NAME_TOO_LONG: form(1003, "The 'name' parameter value must not exceed 100 characters."),
-    NAME_INVALID_CHARACTERS: form(1004, "The 'name' parameter must contain only alphanumerics and '_', '-' or '.'."),
+    NAME_REQUIRED,
+    NAME_TOO_LONG,
+    NAME_INVALID_CHARACTERS,
     CONFIGURATION_REQUIRED: form(1006, "The 'configuration_id' parameter value cannot be null or empty."),
     CONFIGURATION_NOT_FOUND,
     DESCRIPTION_TOO_LONG,
     HOST_NOT_FOUND,
-    HOST_NOT_ACTIVE: reference(1010, 'The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts'),
-    CONFIG_BACKUP_NEEDS_CONSOLE: reference(1012, 'The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.'),
+    HOST_NOT_ACTIVE,
+    CONFIG_BACKUP_NEEDS_CONSOLE,
     HOST_STORES_NO_DATA,
-    HOST_NOT_CONFIGURED_FOR_DATA: reference(1014, 'The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations'),
+    HOST_NOT_CONFIGURED_FOR_DATA,
     NAME_NOT_UNIQUE: conflict(1005, "The 'name' parameter value must be unique."),
     UNDEPLOYED_CHANGES: conflict(1011, 'An undeployed configuration change has been detected. Deploy staged changes then try again.'),
     BACKUP_IN_PROGRESS: conflict(1015, 'A backup is already in progress on the host.'),
     RESTORE_IN_PROGRESS,
-    STORE_NOT_FOUND: reference(2001, 'The backup store does not exist.'),
+    STORE_NOT_FOUND,
     PASSCODE_REQUIRED,
-    PASSCODE_TOO_SHORT: form(2003, "The 'passcode' parameter value must have at least 8 characters."),
+    PASSCODE_TOO_SHORT,
     RETENTION_DATE_IN_PAST,
     STORE_NOT_READY: conflict(2005, 'The backup store cannot be written now. Look at its status, and try again once it is READY.'),
     IDEMPOTENCY_KEY_REUSED,
@@ -75,13 +115,13 @@ export const RULES = {
   createRestore: {
     BACKUP_ID_REQUIRED: form(1002, "The 'backup_id' parameter value cannot be null or empty."),
     BACKUP_NOT_FOUND: reference(1003, 'The backup does not exist.'),
-    BACKUP_NOT_CONFIG: reference(1004, 'The backup type must be config.'),
-    BACKUP_NOT_SUCCESSFUL: reference(1005, 'The backup status must be successful.'),
-    BACKUP_NOT_VALID: reference(1006, 'The backup must be valid.'),
-    BACKUP_NOT_COMPATIBLE: reference(1007, 'The backup must be compatible.'),
-    GROUPS_REQUIRED: form(1008, "The 'groups' parameter value cannot be null or empty."),
-    DEPLOYMENT_CONFIG_REQUIRED: form(1009, 'The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group.'),
-    GROUP_NOT_FOUND: reference(1010, 'A group was provided that does not exist.'),
+    BACKUP_NOT_CONFIG,
+    BACKUP_NOT_SUCCESSFUL,
+    BACKUP_NOT_VALID,
+    BACKUP_NOT_COMPATIBLE,
+    GROUPS_REQUIRED,
+    DEPLOYMENT_CONFIG_REQUIRED,
+    GROUP_NOT_FOUND,
     RESTORE_EXISTS: conflict(1011, 'A restore is currently pending or in progress. Only a single restore record can be created at a time and all other existing restores must be in a completed state. A completed restore has the status of SUCCESS or FAILED.'),
     IDEMPOTENCY_KEY_REUSED,
     ENGINE_ERROR: engine('An error occurred during the attempt to create the restore.'),
@@ -98,7 +138,7 @@ export const RULES = {
     NOT_AN_EVENT_COLLECTOR: reference(1032, 'The restore_site_event_collector_id is not an event collector component.'),
     EVENT_COLLECTOR_NOT_FOUND: reference(1033, 'The restore_site_event_collector_id does not exist.'),
     PASSCODE_REQUIRED,
-    PASSCODE_WRONG: reference(2007, 'The passcode does not open the backup.'),
+    PASSCODE_WRONG,
     BACKUP_UNAVAILABLE: reference(2011, 'The backup is gone, or no longer successful, valid or compatible. Delete this restore and choose another backup.'),
     ENGINE_ERROR: engine('An error occurred during the attempt to update the restore.'),
   },
@@ -111,6 +151,59 @@ export const RULES = {
     JOB_NOT_FOUND: notFound(2008, 'The job does not exist.'),
     JOB_NOT_CANCELLABLE: reference(2009, 'The job has ended, is a deletion, or is a restore that has begun to replace files; it cannot be cancelled.'),
     ENGINE_ERROR: engine('An error occurred during the attempt to cancel the job.'),
+  },
+  verifyBackup: {
+    BACKUP_NOT_FOUND,
+    BACKUP_NOT_VERIFIABLE: reference(2014, 'Backups can be verified only in the following states: SUCCESS, MISSING.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to verify the backup.'),
+  },
+  drillRestore: {
+    BACKUP_NOT_FOUND,
+    BACKUP_NOT_SUCCESSFUL,
+    GROUPS_REQUIRED,
+    GROUP_NOT_FOUND,
+    PASSCODE_REQUIRED,
+    PASSCODE_WRONG,
+    DRILL_IN_PROGRESS: conflict(2015, 'A restore drill of the backup is already in progress. Wait for its end, or cancel its job.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to start the restore drill.'),
+  },
+  restorePlan: {
+    BACKUP_NOT_CONFIG,
+    BACKUP_NOT_SUCCESSFUL,
+    BACKUP_NOT_VALID,
+    BACKUP_NOT_COMPATIBLE,
+    GROUPS_REQUIRED,
+    DEPLOYMENT_CONFIG_REQUIRED,
+    GROUP_NOT_FOUND,
+    PASSCODE_REQUIRED,
+    PASSCODE_WRONG,
+    TOO_MANY_PLANS: conflict(2016, 'As many restore plans as may be made at once are being made already. Try again when one has ended.'),
+    ENGINE_ERROR: engine('An error occurred during the attempt to plan the restore.'),
+  },
+  scanStore: {
+    STORE_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to scan the store.'),
+  },
+  createSchedule: {
+    ...SCHEDULED,
+    TYPE_REQUIRED: form(2025, "The 'type' parameter value cannot be null in a schedule that makes backups."),
+    NOT_FOR_VERIFICATION: form(2026, NOT_FOR_VERIFICATION),
+    DEPLOYMENT_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to create the schedule.'),
+  },
+  updateSchedule: {
+    ...SCHEDULED,
+    SCHEDULE_NOT_FOUND,
+    NOT_FOR_VERIFICATION: reference(2026, NOT_FOR_VERIFICATION),
+    ENGINE_ERROR: engine('An error occurred during the attempt to update the schedule.'),
+  },
+  deleteSchedule: {
+    SCHEDULE_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to delete the schedule.'),
+  },
+  applyRetention: {
+    DEPLOYMENT_NOT_FOUND,
+    ENGINE_ERROR: engine('An error occurred during the attempt to apply the retention.'),
   },
   setRebalancing: {
     DEPLOYMENT_NOT_FOUND,
@@ -133,6 +226,7 @@ export const RULES = {
   },
 } as const satisfies Record<string, Record<string, Rule>>;
 
+/** What answers broken rules as data: every mutation, and the query `restorePlan`. */
 export type MutationName = keyof typeof RULES;
 type UnionToKeys<T> = T extends unknown ? keyof T : never;
 /** A rule's symbol, such as `NAME_NOT_UNIQUE`. */
@@ -145,7 +239,7 @@ export interface RuleViolation {
   code: number;
   httpStatus: number;
   message: string;
-  /** The input field at fault, such as `['input', 'name']`; empty where none is. */
+  /** The input field at fault, such as `['input', 'name']`, or a query's argument; empty where none is. */
   path: readonly string[];
 }
 
@@ -167,10 +261,13 @@ export const RULE_NAMES: readonly RuleName[] = [
 
 const rulesOf = (mutation: MutationName): Record<string, Rule> => RULES[mutation];
 
+/** A query takes its arguments one by one; a mutation has them all in `input`. */
+const pathOf = (mutation: MutationName, field: string): string[] => (mutation === 'restorePlan' ? [field] : ['input', field]);
+
 /** The documented violation of one rule of a mutation. `field` is the input field at fault, if one is. */
 export function violation<M extends MutationName>(mutation: M, rule: RuleOf<M>, field?: string): RuleViolation {
   const { code, httpStatus, message } = rulesOf(mutation)[rule] as Rule;
-  return { rule: rule as RuleName, code, httpStatus, message, path: field === undefined ? [] : ['input', field] };
+  return { rule: rule as RuleName, code, httpStatus, message, path: field === undefined ? [] : pathOf(mutation, field) };
 }
 
 /**

@@ -11,6 +11,8 @@ export interface Sealing {
   open(sealed: string): string;
   /** A keyed digest: equal for equal texts, and useless without the key. */
   mac(text: string): string;
+  /** A number from 0 to 2^31 - 1 by which processes see whether they have the same SECRET_KEY; it tells nothing else of it. */
+  readonly mark: number;
 }
 
 const NONCE_BYTES = 12;
@@ -37,5 +39,6 @@ export function createSealing(secretKey: string): Sealing {
       }
     },
     mac: (text) => createHmac('sha256', macKey).update(text).digest('base64'),
+    mark: derive('mark').readUInt32BE() >>> 1,
   };
 }

@@ -23,6 +23,8 @@ export interface GatewayServices extends Omit<ServiceContext, 'principal'> {
 export interface RequestContext extends GatewayServices {
   readonly principal: Principal;
   readonly loaders: Loaders;
+  /** Whether nobody waits for the answer any more, so that work for it alone can stop. */
+  readonly isAbandoned: () => boolean;
 }
 
 /** Batches look-ups of one request: all that are asked for together go out as one statement. */
@@ -55,6 +57,6 @@ export class Loaders {
   }
 }
 
-export function requestContext(services: GatewayServices, principal: Principal): RequestContext {
-  return { ...services, principal, loaders: new Loaders(services.db) };
+export function requestContext(services: GatewayServices, principal: Principal, isAbandoned: () => boolean = () => false): RequestContext {
+  return { ...services, principal, loaders: new Loaders(services.db), isAbandoned };
 }

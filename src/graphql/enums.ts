@@ -3,8 +3,8 @@
  */
 import type { EnumRef } from '@pothos/core';
 import {
-  BACKUP_STATUSES, BACKUP_TYPES, CONTENT_GROUPS, DEPLOYMENT_KINDS, HOST_COMPONENTS, HOST_STATUSES, JOB_OPERATIONS,
-  JOB_STATUSES, RESTORE_STATUSES, STORE_STATUSES, STORE_TYPES, VALIDITY_PROBLEMS,
+  BACKUP_PRIORITIES, BACKUP_STATUSES, BACKUP_TYPES, CONTENT_GROUPS, DEPLOYMENT_KINDS, HOST_COMPONENTS, HOST_STATUSES, JOB_OPERATIONS,
+  JOB_STATUSES, RESTORE_STATUSES, SCHEDULE_OPERATIONS, SCHEDULE_OUTCOMES, STORE_STATUSES, STORE_TYPES, VALIDITY_PROBLEMS,
 } from '../domain/vocabulary.ts';
 import { BACKUP_ORDER_FIELDS } from '../records/backups.ts';
 import { RESTORE_ORDER_FIELDS } from '../records/restores.ts';
@@ -20,6 +20,12 @@ function enumOf<Value extends string>(name: string, values: readonly Value[], de
 export const BackupTypeEnum = enumOf('BackupType', BACKUP_TYPES, 'What a backup holds.', {
   CONFIG: 'Configuration, by content group. Made on the console only, and restorable.',
   DATA: 'The ariel data of a host that stores it. Not restorable through this API, as the vendor documents.',
+});
+
+export const BackupPriorityEnum = enumOf('BackupPriority', BACKUP_PRIORITIES, "How much a backup may hold up other work on its host: QRadar's backup priority.", {
+  LOW: 'What reads the sources gets processor and disk when nobody else wants them.',
+  MEDIUM: 'What reads the sources stands back behind other work.',
+  HIGH: 'It runs as the worker itself does.',
 });
 
 export const BackupStatusEnum = enumOf('BackupStatus', BACKUP_STATUSES, 'Where a backup is in its life.', {
@@ -116,6 +122,17 @@ export const ValidityProblemEnum = enumOf('ValidityProblem', VALIDITY_PROBLEMS, 
   CONSOLE_ADDRESS_IN_USE: "The backup uses the console's present address for a managed host.",
   DIGEST_MISMATCH: 'A file is not what the manifest says.',
   FILE_MISSING: 'A file, or the whole backup, is not there.',
+});
+
+export const ScheduleOperationEnum = enumOf('ScheduleOperation', SCHEDULE_OPERATIONS, 'What a schedule starts. Values will be added.', {
+  BACKUP: 'A backup, by the rules of createBackup.',
+  VERIFY: 'Verifications of backups, those first that were not read for the longest time.',
+});
+
+export const ScheduleOutcomeEnum = enumOf('ScheduleOutcome', SCHEDULE_OUTCOMES, "What became of a schedule's last run. Values will be added.", {
+  STARTED: 'It was started; how that ended, its job tells.',
+  SKIPPED: "It was left out, such as for a store that is too full; `lastReason` says why. It is not made up for.",
+  REFUSED: 'A rule refused it, such as for a backup that was running; `lastReason` says which. It is tried again every minute until the next run is due.',
 });
 
 export const OrderDirectionEnum = enumOf('OrderDirection', ['ASC', 'DESC'] as const, 'Which end of an order comes first.', {

@@ -4,7 +4,7 @@
 import type { Noun } from '../records/rows.ts';
 import type { InputRef } from '../services/context.ts';
 
-export const NODE_TYPES = ['Deployment', 'Host', 'BackupConfiguration', 'BackupStore', 'Backup', 'Restore', 'Job'] as const satisfies Noun[];
+export const NODE_TYPES = ['Deployment', 'Host', 'BackupConfiguration', 'BackupStore', 'Backup', 'Restore', 'Job', 'Schedule'] as const satisfies Noun[];
 
 export const globalId = (type: Noun, id: number): string => Buffer.from(`${type}:${id}`).toString('base64url');
 

@@ -24,6 +24,7 @@ export const BackupStore = ref('BackupStore');
 export const Backup = ref('Backup');
 export const Restore = ref('Restore');
 export const Job = ref('Job');
+export const Schedule = ref('Schedule');
 
 /** The resolver of a record type's `id`. */
 export const idOf = (noun: Noun) => ({ id }: { id: number }): string => globalId(noun, id);

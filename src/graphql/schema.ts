@@ -12,6 +12,13 @@ import './types/backup-list.ts';
 import './types/backup-mutations.ts';
 import './types/restore.ts';
 import './types/job.ts';
+import './types/verification.ts';
+import './types/scan.ts';
+import './types/drill.ts';
+import './types/restore-plan.ts';
+import './types/schedule.ts';
+import './types/schedule-mutations.ts';
+import './types/schedule-retention.ts';
 import './types/feed.ts';
 import { builder } from './builder.ts';
 

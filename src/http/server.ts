@@ -76,7 +76,7 @@ export async function startServer(services: GatewayServices, options: ServerOpti
       response.once('close', () => eventStreams.delete(response));
     }
     request.url = pathname + target.search;
-    await yoga.handle(request, response, { principal });
+    await yoga.handle(request, response, { principal, isAbandoned: () => response.destroyed });
   }
 
   const socket = serveSocket(server, yoga, options.authenticate);

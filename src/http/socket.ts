@@ -40,10 +40,12 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
     subscribe: (args) => (args as EnvelopedArgs).rootValue.subscribe(args),
     // What is wrong with one operation is answered to that operation: the socket's others go on. A token is
     // therefore looked at here, and not when the socket opens.
-    async onSubscribe({ connectionParams }, _id, { query, variables, operationName }) {
+    async onSubscribe({ connectionParams, subscriptions, extra: { socket } }, id, { query, variables, operationName }) {
       const principal = authenticate(tokenOfParams(connectionParams));
       if (principal === null) return [new GraphQLError(UNAUTHENTICATED.message, { extensions: { code: UNAUTHENTICATED.code } })];
-      const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({ principal });
+      const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({
+        principal, isAbandoned: () => !(id in subscriptions) || socket.readyState !== socket.OPEN,
+      });
       let document: DocumentNode;
       try {
         document = parse(query) as DocumentNode;

@@ -7,9 +7,14 @@ import { requestContext, type GatewayServices, type Principal, type RequestConte
 import { maskError } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
 import { feedStateOf } from '../graphql/status-changes.ts';
+import { hidePasscodes } from './hide-passcodes.ts';
 
 /** What a transport hands over with each request. */
-export interface TransportContext { principal: Principal }
+export interface TransportContext {
+  principal: Principal;
+  /** Whether the client has gone away, or no longer wants the answer. */
+  isAbandoned: () => boolean;
+}
 export type GatewayYoga = YogaServerInstance<TransportContext, RequestContext>;
 
 const hasNul = (value: unknown): boolean => (typeof value === 'string' ? value.includes('\0')
@@ -50,16 +55,20 @@ function hasNulLiteral(document: DocumentNode): boolean {
   return found;
 }
 
+/** Variables in an address that are no JSON. Node's error quotes the piece around the fault, which may be of a passcode. */
+const isNoJson = (error: unknown): boolean => error instanceof SyntaxError;
+const notJson = () => new GraphQLError('The variables or extensions of the request are no JSON.', { extensions: { code: 'BAD_REQUEST', http: { status: 400 } } });
+
 export function createGatewayYoga(services: GatewayServices): GatewayYoga {
   const { log } = services;
   return createYoga<TransportContext, RequestContext>({
     schema,
     graphqlEndpoint: '/graphql',
-    context: ({ principal }) => requestContext(services, principal),
-    plugins: [refuseNul, readFeedCursorFirst],
+    context: ({ principal, isAbandoned }) => requestContext(services, principal, isAbandoned),
+    plugins: [hidePasscodes, refuseNul, readFeedCursorFirst],
     maskedErrors: {
       errorMessage: 'Something went wrong in the gateway; its log says more.',
-      maskError,
+      maskError: (error, message, isDev) => (isNoJson(error) ? notJson() : maskError(error, message, isDev)),
     },
     // GraphiQL is served by `server.ts`, from the package itself.
     graphiql: false,
@@ -68,7 +77,9 @@ export function createGatewayYoga(services: GatewayServices): GatewayYoga {
       debug: (...args: unknown[]) => log.debug({ args }, 'yoga'),
       info: (...args: unknown[]) => log.debug({ args }, 'yoga'),
       warn: (...args: unknown[]) => log.warn({ args }, 'yoga'),
-      error: (...args: unknown[]) => log.error({ error: args[0] }, 'a request failed'),
+      error: (...args: unknown[]) => {
+        if (!isNoJson(args[0])) log.error({ error: args[0] }, 'a request failed');
+      },
     },
   });
 }

@@ -1,7 +1,7 @@
 /**
  * Backups: the list with its filters and orders, what the rules need to know of others, and each write.
  */
-import { and, eq, gte, ilike, inArray, lt, sql, type SQL } from 'drizzle-orm';
+import { and, desc, eq, gte, ilike, inArray, isNotNull, isNull, lt, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { backups, hosts, restores } from '../db/schema.ts';
 import { RUNNING_BACKUP_STATUSES, type BackupStatus, type BackupType } from '../domain/vocabulary.ts';
@@ -15,6 +15,7 @@ export interface BackupFilter {
   /** null inside: a host that does not exist, which matches nothing. */
   host?: RecordRef | 'none' | null;
   deployment?: RecordRef | 'none' | null;
+  scheduleId?: number | 'none' | null;
   nameContains?: string | null;
   initiatedBy?: string | null;
   initiatedFrom?: Date | null;
@@ -31,12 +32,13 @@ export function hostCondition(column: typeof backups.hostId, host: RecordRef | '
 }
 
 function condition(filter: BackupFilter): SQL | undefined {
-  const { host, deployment } = filter;
+  const { host, deployment, scheduleId } = filter;
   return and(
     filter.status == null ? undefined : isAnyOf(backups.status, filter.status, 'text'),
     filter.type == null ? undefined : isAnyOf(backups.type, filter.type, 'text'),
     host == null ? undefined : hostCondition(backups.hostId, host),
     deployment == null ? undefined : deployment === 'none' ? sql`false` : eq(backups.deploymentId, deployment.by === 'id' ? deployment.id : deployment.number),
+    scheduleId == null ? undefined : scheduleId === 'none' ? sql`false` : eq(backups.scheduleId, scheduleId),
     filter.nameContains == null ? undefined : ilike(backups.name, `%${plain(filter.nameContains)}%`),
     filter.initiatedBy == null ? undefined : eq(backups.initiatedBy, filter.initiatedBy),
     filter.initiatedFrom == null ? undefined : gte(backups.timeInitiated, filter.initiatedFrom),
@@ -95,6 +97,24 @@ export async function findBackup(db: Db, id: number, lock?: 'lock'): Promise<Bac
   return row;
 }
 
+/** What a new DATA backup needs of one that it may be based on. */
+export type BaseRow = Pick<BackupRow, 'id' | 'wrappedIdentity' | 'sharedKeys'>;
+
+/**
+ * The newest DATA backup of a host in a store that is successful and without a known damage.
+ *
+ * @param place.encryption 'none': only of those in clear; 'any': only of encrypted ones; or of those with this recipient
+ */
+export async function newestDataBackup(
+  db: Db, { hostId, storeId, encryption }: { hostId: number; storeId: number; encryption: 'none' | 'any' | { recipient: string } },
+): Promise<BaseRow | undefined> {
+  const [row] = await db.select({ id: backups.id, wrappedIdentity: backups.wrappedIdentity, sharedKeys: backups.sharedKeys }).from(backups).where(and(
+    eq(backups.hostId, hostId), eq(backups.storeId, storeId), eq(backups.type, 'DATA'), eq(backups.status, 'SUCCESS'), sql`cardinality(${backups.fileProblems}) = 0`,
+    encryption === 'none' ? isNull(backups.recipient) : encryption === 'any' ? isNotNull(backups.recipient) : eq(backups.recipient, encryption.recipient),
+  )).orderBy(desc(backups.id)).limit(1).execute();
+  return row;
+}
+
 /** Whether a backup runs on the host, or, where `hostId` is null, on any host of the deployment. */
 export async function isBackupRunning(db: Db, deploymentId: number, hostId: number | null): Promise<boolean> {
   const [row] = await db.select({ id: backups.id }).from(backups).where(and(
@@ -123,8 +143,8 @@ export async function changeBackupStatus(
   return changed.length > 0;
 }
 
-/** Changes what a person may change: description and retention date. */
-export async function updateBackupDetails(db: Db, id: number, details: { description?: string | null; retentionDate?: Date | null }): Promise<void> {
+/** Changes what a person may change: description, retention date and pin. */
+export async function updateBackupDetails(db: Db, id: number, details: { description?: string | null; retentionDate?: Date | null; isKept?: boolean }): Promise<void> {
   if (Object.keys(details).length > 0) await db.update(backups).set(details).where(eq(backups.id, id));
 }
 

@@ -75,14 +75,17 @@ export async function writeDeployment(db: Db, id: number, specs: DeploymentSpecs
   for (const store of deployed.stores) {
     const values = {
       type: store.type, path: store.path, isDefault: store.default, requiresPasscode: store.requiresPasscode, isDeclared: true,
+      s3: store.s3 ?? null,
     };
     // Until a worker has made its directory and looked at it, nothing can be written there.
     const unseen = { status: 'UNREACHABLE', statusDetail: 'No worker has looked at it yet.' } as const;
-    const stays = sql`${stores.path} = excluded.path`;
+    const stays = sql`(${stores.path} = excluded.path and ${stores.s3} is not distinct from excluded.s3)`;
     await db.insert(stores).values({ name: store.name, ...unseen, ...values })
-      // A store that has moved is a new place: its directory may be made there.
+      // A store that has moved is a new place: its directory may be made there, and nobody knows what is in it. Nor
+      // does anybody of one that was out of the deployment for a time.
       .onConflictDoUpdate({ target: stores.name, set: {
         ...values, isPrepared: sql`${stores.isPrepared} and ${stays}`,
+        isScanned: sql`${stores.isScanned} and ${stores.isDeclared} and ${stays}`,
         status: sql`case when ${stays} then ${stores.status} else excluded.status end`,
         statusDetail: sql`case when ${stays} then ${stores.statusDetail} else excluded.status_detail end`,
       } });
@@ -166,10 +169,14 @@ export async function markStorePrepared(db: Db, id: number): Promise<void> {
   await db.update(stores).set({ isPrepared: true }).where(eq(stores.id, id));
 }
 
-/** Notes what the worker found a store to be. */
-export async function setStoreStatus(db: Db, id: number, status: StoreRow['status'], statusDetail: string | null): Promise<void> {
-  await db.update(stores).set({ status, statusDetail })
-    .where(and(eq(stores.id, id), sql`(${stores.status}, ${stores.statusDetail}) is distinct from (${status}, ${statusDetail}::text)`));
+/** Notes what the worker found a store to be. Space is kept to the mebibyte, so that not every look writes. */
+export async function setStoreStatus(
+  db: Db, id: number, found: { status: StoreRow['status']; detail: string | null; freeBytes: number | null; totalBytes: number | null },
+): Promise<void> {
+  const { status, detail, totalBytes } = found;
+  const freeBytes = found.freeBytes === null ? null : found.freeBytes - (found.freeBytes % (1024 * 1024));
+  await db.update(stores).set({ status, statusDetail: detail, freeBytes, totalBytes }).where(and(eq(stores.id, id),
+    sql`(${stores.status}, ${stores.statusDetail}, ${stores.freeBytes}, ${stores.totalBytes}) is distinct from (${status}, ${detail}::text, ${freeBytes}::bigint, ${totalBytes}::bigint)`));
 }
 
 /** Declares or ends a rebalancing of data nodes. */

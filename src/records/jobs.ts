@@ -3,13 +3,14 @@
  * epoch: every write of a worker names its epoch, so that one that lost the job can change nothing any more.
  */
 import { randomUUID } from 'node:crypto';
-import { and, asc, eq, inArray, sql, type SQL } from 'drizzle-orm';
+import { and, asc, eq, inArray, isNull, or, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { jobs } from '../db/schema.ts';
 import type { JobOperation, JobStatus } from '../domain/vocabulary.ts';
 import type { RecordRef } from './ids.ts';
 import { countRows, readPage, type Page, type PageArguments } from './page.ts';
 import { isAnyOf, type Columns, type JobRow } from './rows.ts';
+import type { ServedHosts } from './workers.ts';
 
 /** How long a claim holds without a sign of life, in seconds. */
 export const LEASE_SECONDS = 10;
@@ -60,7 +61,8 @@ export async function jobIdsOf(db: Db, operation: 'BACKUP' | 'RESTORE', recordId
   return recordIds.map((id) => byRecord.get(id));
 }
 
-export type NewJob = Pick<typeof jobs.$inferInsert, 'deploymentId' | 'hostId' | 'operation' | 'backupId' | 'restoreId' | 'initiatedBy' | 'sealedIdentity'>;
+export type NewJob = Pick<typeof jobs.$inferInsert,
+  'deploymentId' | 'hostId' | 'operation' | 'backupId' | 'restoreId' | 'storeId' | 'scheduleId' | 'groups' | 'messages' | 'initiatedBy' | 'sealedIdentity'>;
 
 /** Queues a job. */
 export async function insertJob(db: Db, values: NewJob): Promise<JobRow> {
@@ -73,14 +75,14 @@ const leaseEnd = sql`now() + make_interval(secs => ${LEASE_SECONDS})`;
 const isFree = sql`(${jobs.leaseUntil} is null or ${jobs.leaseUntil} < now() or ${jobs.leaseUntil} > now() + make_interval(secs => ${2 * LEASE_SECONDS}))`;
 
 /**
- * Claims the oldest job of these operations that waits, or whose worker has died; `hostIds` null: of any host. A
+ * Claims the oldest job of these operations that waits, or whose worker has died, for the hosts that are served. A
  * deletion waits until the run that it cancels has ended. SKIP LOCKED keeps two workers from one job.
  */
-export async function claimJob(db: Db, operations: readonly JobOperation[], hostIds: readonly number[] | null): Promise<JobRow | undefined> {
+export async function claimJob(db: Db, operations: readonly JobOperation[], served: ServedHosts): Promise<JobRow | undefined> {
   const candidate = db.select({ id: jobs.id }).from(jobs).where(and(
     inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']), isFree,
     isAnyOf(jobs.operation, operations, 'text'),
-    hostIds === null ? undefined : sql`(${jobs.hostId} is null or ${isAnyOf(jobs.hostId, hostIds, 'bigint')})`,
+    served.isEvery ? undefined : or(isAnyOf(jobs.hostId, served.ids, 'bigint'), served.hasConsole ? isNull(jobs.hostId) : undefined),
     sql`(${jobs.operation} <> 'DELETE' or exists (select from backups b where b.id = ${jobs.backupId} and b.status = 'DELETING'))`,
   )).orderBy(asc(jobs.id)).limit(1).for('update', { skipLocked: true });
   const [row] = await db.update(jobs).set({
@@ -159,6 +161,12 @@ function times(to: JobStatus): Record<string, SQL | null> {
     return { ...now, timeEnded: sql`now()`, leaseUntil: null, sealedIdentity: null };
   }
   return now;
+}
+
+/** For how many seconds a job has been at work, all attempts together; 0 where the clock was moved back since. */
+export async function secondsSinceStart(db: Db, { id }: Pick<Hold, 'id'>): Promise<number> {
+  const [row] = await db.select({ seconds: sql<number>`extract(epoch from now() - ${jobs.timeStarted})::float8`.mapWith(Number) }).from(jobs).where(eq(jobs.id, id));
+  return Math.max(0, row?.seconds ?? 0);
 }
 
 /** Notes that the restore has begun to replace files, unless it is being cancelled or lost. */

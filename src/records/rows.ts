@@ -7,7 +7,7 @@ import { makePgArray, type PgColumn, type PgTable } from 'drizzle-orm/pg-core';
 import type { Db } from '../db/client.ts';
 export type { Db, Pool } from '../db/client.ts';
 import {
-  backupConfigurations, backups, deployments, hosts, jobs, restores, stores, type transitions,
+  backupConfigurations, backups, deployments, hosts, jobs, restores, schedules, stores, type transitions,
 } from '../db/schema.ts';
 
 export type DeploymentRow = InferSelectModel<typeof deployments>;
@@ -17,6 +17,7 @@ export type StoreRow = InferSelectModel<typeof stores>;
 export type BackupRow = InferSelectModel<typeof backups>;
 export type RestoreRow = InferSelectModel<typeof restores>;
 export type JobRow = InferSelectModel<typeof jobs>;
+export type ScheduleRow = InferSelectModel<typeof schedules>;
 export type TransitionRow = InferSelectModel<typeof transitions>;
 
 /** A table whose rows are named by a number of ours. */
@@ -24,7 +25,7 @@ export type RecordTable = PgTable & { id: PgColumn };
 
 const TABLES = {
   Deployment: deployments, Host: hosts, BackupConfiguration: backupConfigurations, BackupStore: stores,
-  Backup: backups, Restore: restores, Job: jobs,
+  Backup: backups, Restore: restores, Job: jobs, Schedule: schedules,
 } satisfies Record<string, RecordTable>;
 
 /** The nouns that are records with an id of their own. */

@@ -2,6 +2,7 @@
  * What every use case works with.
  */
 import type { Sealing } from '../domain/sealing.ts';
+import { findBackup } from '../records/backups.ts';
 import type { RecordRef } from '../records/ids.ts';
 import type { Pool } from '../records/rows.ts';
 
@@ -10,6 +11,8 @@ export interface PasscodeKeys {
   createIdentity(passcode: string): Promise<{ recipient: string; wrapped: Uint8Array }>;
   /** null: the passcode is wrong. */
   openIdentity(wrapped: Uint8Array, passcode: string): Promise<string | null>;
+  /** Encrypts the identities that an earlier backup's passcode opens to the recipient of a new one. null: the passcode is wrong. */
+  passOnKeys(wrapped: Uint8Array, sharedKeys: Uint8Array | null, passcode: string, recipient: string): Promise<Uint8Array | null>;
 }
 
 /** Who asks. */
@@ -25,6 +28,14 @@ export interface ServiceContext {
   readonly keys: PasscodeKeys;
   readonly sealing: Sealing;
   readonly principal: Principal;
+}
+
+/** The identity of an encrypted backup, opened by the passcode; null where there is none to open, or it is wrong. */
+export async function openIdentityOf(context: ServiceContext, backupId: number | null, passcode: string | null): Promise<string | null> {
+  if (backupId === null || passcode === null) return null;
+  const backup = await findBackup(context.db, backupId);
+  if (backup?.wrappedIdentity == null) return null;
+  return context.keys.openIdentity(Buffer.from(backup.wrappedIdentity, 'base64'), passcode);
 }
 
 /** How an input names a record; 'none': an id that cannot be one of such a record, so it is not found. */

@@ -7,8 +7,9 @@ import { findBackup, findBackupIdByName, insertBackup, isBackupRunning } from '.
 import { findConfiguration, findConsole, findHost, findStore, lockDeployment } from '../records/deployments.ts';
 import { findJob, insertJob } from '../records/jobs.ts';
 import { isRestoreRunning } from '../records/restores.ts';
-import type { BackupRow, HostRow, JobRow } from '../records/rows.ts';
+import type { BackupRow, Db, HostRow, JobRow } from '../records/rows.ts';
 import { groupsOf, type DeploymentSpec } from '../domain/deployment.ts';
+import { baseFor, openBase, type OpenedBase } from './base-backup.ts';
 import { ownId, type InputRef, type ServiceContext } from './context.ts';
 import { useKey } from './idempotency.ts';
 
@@ -31,65 +32,80 @@ export async function createBackup(context: ServiceContext, request: CreateBacku
   // Wrapping a key takes about a second, which no transaction should last.
   const identity = request.passcode === null ? null : await context.keys.createIdentity(request.passcode);
 
-  return context.db.transaction(async (tx) => {
-    const rules = new RuleCheck('createBackup');
-    const key = await useKey(tx, context, 'createBackup', request);
-    if (key.replay !== null) {
-      const first = { backup: await findBackup(tx, key.replay.backupId ?? 0), job: await findJob(tx, key.replay.jobId ?? 0) };
-      if (first.backup !== undefined && first.job !== undefined) return { backup: first.backup, job: first.job };
-    }
+  const base = await openBase(context, request, identity);
 
-    // Stage 2. The lock makes the looks at other rows, here and in stage 3, hold until the commit.
-    const deployment = request.deployment === 'none' ? undefined : await lockDeployment(tx, ownId(request.deployment));
-    rules.breaks(deployment === undefined, 'DEPLOYMENT_NOT_FOUND', 'deploymentId');
-    const store = await findStore(tx, request.storeName);
-    rules.breaks(store === undefined, 'STORE_NOT_FOUND', 'storeName');
-    rules.breaks(store?.requiresPasscode === true && identity === null, 'PASSCODE_REQUIRED', 'passcode');
-    if (deployment === undefined) throw rules.failure();
+  return context.db.transaction((tx) => startBackup(tx, context, request, identity, null, base));
+}
 
-    const configuration = request.configuration === 'none' ? undefined : await findConfiguration(tx, deployment.id, request.configuration);
-    const isDeployed = configuration?.isDeployed === true;
-    rules.breaks(!isDeployed, 'CONFIGURATION_NOT_FOUND', 'configurationId');
-    const host = request.host === 'none' ? undefined
-      : request.host === null ? await findConsole(tx, deployment.id) : await findHost(tx, deployment.id, request.host);
-    rules.breaks(host === undefined, 'HOST_NOT_FOUND', 'hostId');
-    if (host !== undefined) {
-      const isData = request.type === 'DATA';
-      rules.breaks(host.status !== 'ACTIVE', 'HOST_NOT_ACTIVE', 'hostId');
-      rules.breaks(!isData && !host.isConsole, 'CONFIG_BACKUP_NEEDS_CONSOLE', 'hostId');
-      rules.breaks(isData && !storesArielData(host), 'HOST_STORES_NO_DATA', 'hostId');
-      rules.breaks(isData && isDeployed && !configuration.dataBackupHosts.includes(host.number), 'HOST_NOT_CONFIGURED_FOR_DATA', 'hostId');
-    }
-    rules.done();
-    if (host === undefined || store === undefined || configuration === undefined) throw rules.failure();
+/** The key pair of an encrypted backup, as the engine makes it. */
+export type BackupIdentity = Awaited<ReturnType<ServiceContext['keys']['createIdentity']>>;
 
-    // Stage 3. The unique indexes `backup_name` and `one_running_backup` stand behind the first and third.
-    rules.breaks(await findBackupIdByName(tx, request.name, deployment.id) !== undefined, 'NAME_NOT_UNIQUE', 'name');
-    rules.breaks(deployment.hasUndeployedChanges, 'UNDEPLOYED_CHANGES');
-    rules.breaks(await isBackupRunning(tx, deployment.id, host.id), 'BACKUP_IN_PROGRESS', 'hostId');
-    rules.breaks(await isRestoreRunning(tx, deployment.id), 'RESTORE_IN_PROGRESS');
-    rules.breaks(store.status !== 'READY', 'STORE_NOT_READY', 'storeName');
-    rules.breaks(key.reused, 'IDEMPOTENCY_KEY_REUSED', 'idempotencyKey');
-    rules.done();
+/**
+ * Starts a backup within a transaction, by itself or for a schedule. Nothing is written before every rule has been
+ * looked at, so that the transaction can go on after a refusal.
+ * @throws RuleViolationsError
+ */
+export async function startBackup(
+  tx: Db, context: ServiceContext, request: CreateBackupRequest, identity: BackupIdentity | null, scheduleId: number | null = null, base: OpenedBase | null = null,
+): Promise<{ backup: BackupRow; job: JobRow }> {
+  const rules = new RuleCheck('createBackup');
+  const key = await useKey(tx, context, 'createBackup', request);
+  if (key.replay !== null) {
+    const first = { backup: await findBackup(tx, key.replay.backupId ?? 0), job: await findJob(tx, key.replay.jobId ?? 0) };
+    if (first.backup !== undefined && first.job !== undefined) return { backup: first.backup, job: first.job };
+  }
 
-    const backup = await insertBackup(tx, {
-      deploymentId: deployment.id, configurationId: configuration.id, hostId: host.id, storeId: store.id,
-      name: request.name, description: request.description, type: request.type, status: 'INITIALIZING',
-      version: deployment.version, buildVersion: deployment.buildVersion,
-      product: deployment.product, appliance: deployment.appliance, haRole: host.haRole,
-      managedHostAddresses: managedHostAddresses(deployment.deployed),
-      initiatedBy: context.principal.name, retentionDate: request.retentionDate,
-      directory: directoryName(request, host, new Date()),
-      groups: request.type === 'CONFIG' ? contentGroups(deployment.deployed, host.number) : [],
-      recipient: identity?.recipient ?? null,
-      wrappedIdentity: identity === null ? null : Buffer.from(identity.wrapped).toString('base64'),
-    });
-    const job = await insertJob(tx, {
-      deploymentId: deployment.id, hostId: host.id, operation: 'BACKUP', backupId: backup.id, initiatedBy: context.principal.name,
-    });
-    await key.keep({ backupId: backup.id, jobId: job.id });
-    return { backup, job };
+  // Stage 2. The lock makes the looks at other rows, here and in stage 3, hold until the commit.
+  const deployment = request.deployment === 'none' ? undefined : await lockDeployment(tx, ownId(request.deployment));
+  rules.breaks(deployment === undefined, 'DEPLOYMENT_NOT_FOUND', 'deploymentId');
+  const store = await findStore(tx, request.storeName);
+  rules.breaks(store === undefined, 'STORE_NOT_FOUND', 'storeName');
+  rules.breaks(store?.requiresPasscode === true && identity === null, 'PASSCODE_REQUIRED', 'passcode');
+  if (deployment === undefined) throw rules.failure();
+
+  const configuration = request.configuration === 'none' ? undefined : await findConfiguration(tx, deployment.id, request.configuration);
+  const isDeployed = configuration?.isDeployed === true;
+  rules.breaks(!isDeployed, 'CONFIGURATION_NOT_FOUND', 'configurationId');
+  const host = request.host === 'none' ? undefined
+    : request.host === null ? await findConsole(tx, deployment.id) : await findHost(tx, deployment.id, request.host);
+  rules.breaks(host === undefined, 'HOST_NOT_FOUND', 'hostId');
+  if (host !== undefined) {
+    const isData = request.type === 'DATA';
+    rules.breaks(host.status !== 'ACTIVE', 'HOST_NOT_ACTIVE', 'hostId');
+    rules.breaks(!isData && !host.isConsole, 'CONFIG_BACKUP_NEEDS_CONSOLE', 'hostId');
+    rules.breaks(isData && !storesArielData(host), 'HOST_STORES_NO_DATA', 'hostId');
+    rules.breaks(isData && isDeployed && !configuration.dataBackupHosts.includes(host.number), 'HOST_NOT_CONFIGURED_FOR_DATA', 'hostId');
+  }
+  rules.done();
+  if (host === undefined || store === undefined || configuration === undefined) throw rules.failure();
+
+  // Stage 3. The unique indexes `backup_name` and `one_running_backup` stand behind the first and third.
+  rules.breaks(await findBackupIdByName(tx, request.name, deployment.id) !== undefined, 'NAME_NOT_UNIQUE', 'name');
+  rules.breaks(deployment.hasUndeployedChanges, 'UNDEPLOYED_CHANGES');
+  rules.breaks(await isBackupRunning(tx, deployment.id, host.id), 'BACKUP_IN_PROGRESS', 'hostId');
+  rules.breaks(await isRestoreRunning(tx, deployment.id), 'RESTORE_IN_PROGRESS');
+  rules.breaks(store.status !== 'READY', 'STORE_NOT_READY', 'storeName');
+  rules.breaks(key.reused, 'IDEMPOTENCY_KEY_REUSED', 'idempotencyKey');
+  rules.done();
+
+  const backup = await insertBackup(tx, {
+    deploymentId: deployment.id, configurationId: configuration.id, hostId: host.id, storeId: store.id,
+    name: request.name, description: request.description, type: request.type, status: 'INITIALIZING',
+    version: deployment.version, buildVersion: deployment.buildVersion,
+    product: deployment.product, appliance: deployment.appliance, haRole: host.haRole,
+    managedHostAddresses: managedHostAddresses(deployment.deployed),
+    initiatedBy: context.principal.name, retentionDate: request.retentionDate,
+    directory: directoryName(request, host, new Date()),
+    groups: request.type === 'CONFIG' ? contentGroups(deployment.deployed, host.number) : [],
+    recipient: identity?.recipient ?? null,
+    wrappedIdentity: identity === null ? null : Buffer.from(identity.wrapped).toString('base64'),
+    scheduleId, ...request.type === 'DATA' ? await baseFor(tx, { hostId: host.id, storeId: store.id }, identity?.recipient ?? null, base) : {},
   });
+  const job = await insertJob(tx, {
+    deploymentId: deployment.id, hostId: host.id, operation: 'BACKUP', backupId: backup.id, scheduleId, initiatedBy: context.principal.name,
+  });
+  await key.keep({ backupId: backup.id, jobId: job.id });
+  return { backup, job };
 }
 
 /** Whether the host stores ariel data, so that a DATA backup of it makes sense (1013). */

@@ -10,7 +10,7 @@ import {
   changeRestoreStatus, findRestore, insertRestore, isRestoreRunning, isRestoreUnfinished, removeRestoreRecord,
 } from '../records/restores.ts';
 import type { BackupRow, DeploymentRow, JobRow, RestoreRow } from '../records/rows.ts';
-import type { InputRef, ServiceContext } from './context.ts';
+import { openIdentityOf, type InputRef, type ServiceContext } from './context.ts';
 import { useKey } from './idempotency.ts';
 import { judge } from './validity.ts';
 
@@ -45,7 +45,7 @@ export async function createRestore(context: ServiceContext, request: CreateRest
     const restore = await insertRestore(tx, {
       deploymentId: deployment.id, hostId: console?.id ?? null, backupId: backup.id, status: 'PENDING',
       groups: [...new Set(request.groups)], backupName: backup.name, backupVersion: backup.version, backupType: backup.type,
-      backupFilename: backup.directory, isCrossDeploymentRestore: false, initiatedBy: context.principal.name,
+      backupFilename: backup.directory, isCrossDeploymentRestore: backup.origin !== null, initiatedBy: context.principal.name,
     });
     await key.keep({ restoreId: restore.id });
     return { restore };
@@ -111,9 +111,7 @@ async function openKey(context: ServiceContext, { restoreId, passcode }: UpdateR
   const restore = await findRestore(context.db, restoreId);
   // Whatever its status: a restore that is being cancelled is PENDING again before the transaction looks.
   if (restore?.backupId == null) return null;
-  const backup = await findBackup(context.db, restore.backupId);
-  if (backup?.wrappedIdentity == null) return null;
-  return context.keys.openIdentity(Buffer.from(backup.wrappedIdentity, 'base64'), passcode);
+  return openIdentityOf(context, restore.backupId, passcode);
 }
 
 function isAvailable(backup: BackupRow | undefined, deployment: DeploymentRow): boolean {

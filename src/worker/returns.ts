@@ -5,8 +5,8 @@
 import * as engine from '../engine/index.ts';
 import { changeBackupStatus } from '../records/backups.ts';
 import type { BackupRow, StoreRow } from '../records/rows.ts';
-import { pathOf } from './backup-operation.ts';
 import type { WorkerContext } from './context.ts';
+import { storeOf } from './store-of.ts';
 
 export interface Returns {
   /** Reads a backup back soon. `lookAgain` is called where another look is needed to be sure. */
@@ -24,7 +24,7 @@ export function startReturns(context: WorkerContext, signal: AbortSignal): Retur
 
   async function readBack(store: StoreRow, backup: Pick<BackupRow, 'id' | 'directory'>, lookAgain: () => void): Promise<void> {
     if (signal.aborted) return;
-    const { problems, details, sizeOnDisk } = await engine.verifyBackup(pathOf(store, backup), { signal });
+    const { problems, details, sizeOnDisk } = await engine.verifyBackup(storeOf(store).open(backup.directory), { signal });
     const names = { backup: backup.directory, store: store.name };
     const finding = `${sizeOnDisk} ${details.join()}`;
     if (problems.length > 0 && findings.get(backup.id) !== finding) {
@@ -34,8 +34,8 @@ export function startReturns(context: WorkerContext, signal: AbortSignal): Retur
       return lookAgain();
     }
     findings.delete(backup.id);
-    if (!await engine.storeHas(store.path, backup.directory)) return;
-    await changeBackupStatus(context.db, backup.id, ['MISSING'], 'SUCCESS', { fileProblems: problems });
+    if (!await storeOf(store).has(backup.directory)) return;
+    await changeBackupStatus(context.db, backup.id, ['MISSING'], 'SUCCESS', { fileProblems: problems, problemDetails: details, timeVerified: new Date() });
     context.log.info({ ...names, details }, 'a missing backup is back');
   }
 

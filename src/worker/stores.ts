@@ -4,17 +4,23 @@
  */
 import { watch, type FSWatcher } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import * as engine from '../engine/index.ts';
 import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
 import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
 import type { StoreRow } from '../records/rows.ts';
 import type { WorkerContext } from './context.ts';
+import { startFirstScans } from './first-scans.ts';
 import { startReturns } from './returns.ts';
+import { storeOf } from './store-of.ts';
+import { sweepStore } from './sweep.ts';
 
 /** How often each store is looked at, in milliseconds. */
 const CHECK_INTERVAL = 2_000;
+/** The same for a store of another type than a directory: each look is a request that somebody pays for. */
+const REMOTE_CHECK_INTERVAL = 30_000;
 /** How often every finished backup is looked for, although nothing told of a change. */
 const RECONCILE_INTERVAL = 15_000;
+/** How often leftovers are looked for although nobody told of any: what another worker could not remove. */
+const SWEEP_INTERVAL = 10 * 60_000;
 /** A move is told as several changes; they are looked at together. */
 const SETTLE = 100;
 
@@ -25,7 +31,10 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   const stopping = new AbortController();
   const watchers = new Map<number, FSWatcher>();
   const dueAt = new Map<number, number>();
+  const nextLookAt = new Map<number, number>();
+  const sweptAt = new Map<number, number>();
   const returns = startReturns(context, stopping.signal);
+  const firstScans = startFirstScans(context);
   let timer: NodeJS.Timeout | undefined;
   let round: Promise<void> | null = null;
 
@@ -43,7 +52,8 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     if (!stopping.signal.aborted && round === null) timer = setTimeout(look, SETTLE);
   };
   const watchStore = (store: StoreRow) => {
-    if (watchers.has(store.id)) return;
+    // An object store tells of nothing.
+    if (store.type !== 'DIRECTORY' || watchers.has(store.id)) return;
     try {
       const watcher = watch(store.path, () => lookSoon(store.id));
       watchers.set(store.id, watcher);
@@ -65,20 +75,40 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   }
 
   async function lookAt(store: StoreRow): Promise<void> {
+    if (store.status === 'READY' && performance.now() < (nextLookAt.get(store.id) ?? 0)) return;
     if (!store.isPrepared) await prepare(context, store);
-    const { status, detail } = await engine.checkStore(store.path);
+    const state = await storeOf(store).check();
+    const { status, detail } = state;
     if (status !== store.status) context.log[status === 'READY' ? 'info' : 'warn']({ store: store.name, status, detail }, 'backup store');
-    await setStoreStatus(context.db, store.id, status, detail);
+    await setStoreStatus(context.db, store.id, state);
+    if (store.type !== 'DIRECTORY') nextLookAt.set(store.id, performance.now() + REMOTE_CHECK_INTERVAL);
     if (status === 'UNREACHABLE') {
       // Nothing is known of its backups; once it is back, all are looked for.
       unwatch(store.id);
       dueAt.delete(store.id);
+      firstScans.forget(store.id);
+      sweptAt.delete(store.id);
       return;
     }
     watchStore(store);
+    await sweep(store);
+    firstScans.look(store);
     if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
       dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
       await reconcile(store);
+    }
+  }
+
+  /** Removes what a run has left that ended while the store was away. */
+  async function sweep(store: StoreRow): Promise<void> {
+    const isTold = context.unswept.delete(store.id);
+    if (!isTold && performance.now() < (sweptAt.get(store.id) ?? Number.NEGATIVE_INFINITY) + SWEEP_INTERVAL) return;
+    try {
+      await sweepStore(context, store);
+      sweptAt.set(store.id, performance.now());
+    } catch (error) {
+      if (isTold) context.unswept.add(store.id);
+      throw error;
     }
   }
 
@@ -86,7 +116,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   async function reconcile(store: StoreRow): Promise<void> {
     for (const backup of await backupsToReconcile(context.db, store.id)) {
       if (stopping.signal.aborted) return;
-      const isThere = await engine.storeHas(store.path, backup.directory);
+      const isThere = await storeOf(store).has(backup.directory);
       if (!isThere && backup.status === 'SUCCESS') {
         await changeBackupStatus(context.db, backup.id, ['SUCCESS'], 'MISSING');
         context.log.warn({ backup: backup.directory, store: store.name }, 'a backup is missing');
@@ -104,6 +134,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
       clearTimeout(timer);
       for (const id of watchers.keys()) unwatch(id);
       await round;
+      await firstScans.end();
       await returns.end();
     },
   };
@@ -116,7 +147,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
 async function prepare(context: WorkerContext, store: StoreRow): Promise<void> {
   try {
     // Owner and group alone: a store may hold backups that are not encrypted.
-    await mkdir(store.path, { recursive: true, mode: 0o750 });
+    if (store.type === 'DIRECTORY') await mkdir(store.path, { recursive: true, mode: 0o750 });
     await markStorePrepared(context.db, store.id);
   } catch (error) {
     context.log.error({ store: store.name, error }, 'the directory of a backup store could not be made; create it, or correct its path in the deployment file');

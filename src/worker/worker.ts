@@ -8,40 +8,84 @@ import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
 import { forgetOldKeys } from '../records/idempotency.ts';
 import { claimJob, releaseJob, renewLease } from '../records/jobs.ts';
-import type { JobRow } from '../records/rows.ts';
 import { backupOperation } from './backup-operation.ts';
+import { startClock } from './clock.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
 import { deleteOperation } from './delete-operation.ts';
+import { drillOperation, sweepDrills } from './drill-operation.ts';
+import { planOperation } from './plan-operation.ts';
+import { startPresence } from './presence.ts';
 import { restoreOperation } from './restore-operation.ts';
+import { retentionOperation } from './retention-operation.ts';
 import { JobLostError, Run, WorkerStoppedError } from './run.ts';
-import { keepStores } from './stores.ts';
-import { sweepRestores, sweepStores } from './sweep.ts';
+import { scanOperation } from './scan-operation.ts';
+import { keepStores, type StoreKeeper } from './stores.ts';
+import { verifyOperation } from './verify-operation.ts';
+import { sweepRestores, sweepStores, sweepUnswept } from './sweep.ts';
 
-/** How many jobs run at once; the rules allow one backup for each host and one restore for each deployment. */
-const CONCURRENCY = 4;
 /** How often the queue is looked at although nothing woke the worker, in milliseconds. */
 const BACKSTOP = 1_000;
 
 /** How often what nobody asks for any more is removed from the database, in milliseconds. */
 const HOUSEKEEPING = 60 * 60_000;
 
+/** How often a worker that does not keep the stores tries to remove what it left in one, in milliseconds. */
+const SWEEP_INTERVAL = 60_000;
+
 /** What this version can do; other jobs wait for a worker that can. */
-const OPERATIONS = { BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation } satisfies Partial<Record<JobOperation, Operation>>;
+const OPERATIONS = {
+  BACKUP: backupOperation, RESTORE: restoreOperation, DELETE: deleteOperation,
+  VERIFY: verifyOperation, SCAN: scanOperation, DRILL: drillOperation, PLAN: planOperation, RETENTION: retentionOperation,
+} satisfies Partial<Record<JobOperation, Operation>>;
 const CLAIMED = Object.keys(OPERATIONS) as (keyof typeof OPERATIONS)[];
+
+/** What takes moments and must not wait behind what may take hours. */
+const SHORT: readonly JobOperation[] = ['DELETE', 'RETENTION'];
+/** What a request waits for. */
+const ASKED: readonly JobOperation[] = ['PLAN'];
+/** What reads whole backups to check them, as many as somebody asks for: no backup and no restore waits behind that. */
+const CHECKS: readonly JobOperation[] = ['VERIFY', 'SCAN', 'DRILL'];
+/** How many jobs run at once, apart for each lane; the rules allow one backup for each host and one restore for each deployment. */
+const LANES = [
+  { places: 4, operations: CLAIMED.filter((operation) => ![...SHORT, ...ASKED, ...CHECKS].includes(operation)) },
+  ...[SHORT, ASKED, CHECKS].map((lane) => ({ places: 2, operations: CLAIMED.filter((operation) => lane.includes(operation)) })),
+];
 
 export interface Worker {
   /** Gives running jobs back to the queue, with nothing half-done left behind. */
   stop(): Promise<void>;
 }
 
-/** Starts to work. `hostIds` null: for every host. */
-export async function startWorker(context: WorkerContext, hostIds: readonly number[] | null = null): Promise<Worker> {
+/**
+ * Starts to work for the hosts of these hostnames or host_ids; null: for every host. Waits until there is a deployment;
+ * the signal ends that.
+ * @throws GatewayError where a name is no host's
+ */
+export async function startWorker(context: WorkerContext, hosts: readonly string[] | null = null, signal = new AbortController().signal): Promise<Worker> {
   const tar = await findTar();
   if (tar === null) context.log.warn('GNU tar was not found: backups and restores will fail. Install it (Debian: tar, macOS: brew install gnu-tar) and try again.');
   else context.log.info({ tar: tar.path, version: tar.version }, 'archives are made with GNU tar');
+  const presence = await startPresence(context, hosts, signal);
+  // One worker alone judges the stores: two that see them differently would contradict each other for ever.
+  let stores: StoreKeeper | null = null;
+  const keepStoresOrNot = async (): Promise<void> => {
+    if (presence.served.hasConsole === (stores !== null)) return;
+    if (stores === null) {
+      stores = await keepStores(context);
+    } else {
+      await stores.stop();
+      stores = null;
+    }
+  };
+  // The keeper does this by itself.
+  const sweeping = setInterval(() => {
+    if (stores === null) void sweepUnswept(context).catch((error: unknown) => context.log.debug({ error }, 'the stores could not be swept'));
+  }, SWEEP_INTERVAL);
+  sweeping.unref();
   await sweepStores(context);
-  await sweepRestores(context);
-  const stores = await keepStores(context);
+  await sweepRestores(context, presence.served);
+  await sweepDrills(context);
+  await keepStoresOrNot();
 
   const keepHouse = () => forgetOldKeys(context.db).catch((error: unknown) => context.log.debug({ error }, 'old idempotency keys remain'));
   await keepHouse();
@@ -60,10 +104,15 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
     while (!stopping.signal.aborted) {
       const woken = new Promise<void>((resolve) => { wake = resolve; });
       try {
-        while (runs.size < CONCURRENCY && !stopping.signal.aborted) {
-          const job = await claimJob(context.db, CLAIMED, hostIds);
-          if (job === undefined) break;
-          start(job);
+        await keepStoresOrNot();
+        for (const { operations, places } of LANES) {
+          const isFree = () => [...runs.keys()].filter(({ job }) => operations.includes(job.operation as keyof typeof OPERATIONS)).length < places;
+          while (isFree() && !stopping.signal.aborted) {
+            const claimedAt = performance.now();
+            const job = await claimJob(context.db, operations, presence.served);
+            if (job === undefined) break;
+            start(new Run(context, job, claimedAt));
+          }
         }
       } catch (error) {
         context.log.warn({ error }, 'the queue could not be read; it will be tried again');
@@ -73,8 +122,7 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
       backstop.abort();
     }
   };
-  const start = (job: JobRow) => {
-    const run = new Run(context, job);
+  const start = (run: Run) => {
     const done = work(context, run).finally(() => {
       runs.delete(run);
       wake();
@@ -83,15 +131,18 @@ export async function startWorker(context: WorkerContext, hostIds: readonly numb
   };
 
   const looping = loop();
+  const clock = startClock(context);
   return {
     async stop() {
       stopping.abort();
       clearInterval(housekeeping);
+      clearInterval(sweeping);
       stopListening();
       for (const run of runs.keys()) run.stop();
-      await looping;
+      await Promise.all([looping, clock.stop()]);
       await Promise.all(runs.values());
-      await stores.stop();
+      await stores?.stop();
+      await presence.stop();
     },
   };
 }
@@ -112,7 +163,11 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
     await operation.run(context, run);
     log.info('job completed');
   } catch (error) {
-    await settle(context, run, operation, error, log).catch((failure: unknown) => {
+    await settle(context, run, operation, error, log).catch(async (failure: unknown) => {
+      // While the job was brought to its end: the next attempt does that.
+      if (failure instanceof WorkerStoppedError) return releaseJob(context.db, run.hold);
+      throw failure;
+    }).catch((failure: unknown) => {
       log.error({ error: failure }, 'the end of a job could not be written; it will be run again');
     });
   } finally {
@@ -133,7 +188,7 @@ async function settle(context: WorkerContext, run: Run, operation: Operation, er
   let status = await renewLease(context.db, run.hold);
   if (status !== undefined && status !== 'CANCELLING') {
     if (cause instanceof JobLostError) return log.warn('job given up for want of its lease; it will be run again');
-    const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${cause instanceof Error ? cause.message : String(cause)}`;
+    const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${withoutParameters(cause)}`;
     log.error({ error: cause }, 'job failed');
     if (await operation.fail(context, run, reason)) return;
     status = await renewLease(context.db, run.hold);
@@ -141,4 +196,10 @@ async function settle(context: WorkerContext, run: Run, operation: Operation, er
   if (status !== 'CANCELLING') return log.warn('job lost to another worker');
   await operation.cancel(context, run);
   log.info('job cancelled');
+}
+
+/** What an unforeseen error says. The message of a failed statement repeats its parameters, which are nobody's to read. */
+function withoutParameters(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  return 'params' in cause ? `a statement of the database failed${cause.cause instanceof Error ? `: ${cause.cause.message}` : ''}` : cause.message;
 }

@@ -30,7 +30,7 @@ beforeAll(async () => {
   const listener = await startListener(database.connection);
   const feed = await startFeed(db.db, listener);
   const progress = startProgressFeed(db.db, listener);
-  const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null) };
+  const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null), passOnKeys: () => Promise.resolve(null) };
   const server = await startServer({
     db: db.db, sealing: createSealing('k'.repeat(40)), keys, feed, progress, feedId: (await feedState(db.db)).id, publicUrl: () => '', log: pino({ level: 'silent' }),
   }, { host: '127.0.0.1', port: 0, authenticate: adminOnly(gateway.token), unready: async () => null });

@@ -124,9 +124,15 @@ export type RuleName =
   | 'BACKUP_IN_PROGRESS'
   /** deleteBackup 2010 (409): A restore of the backup is in progress. Try again when it has ended. */
   | 'BACKUP_IN_USE'
-  /** createRestore 1007 (422): The backup must be compatible. */
+  /**
+   * createRestore 1007 (422): The backup must be compatible.
+   * restorePlan 1007 (422): The backup must be compatible.
+   */
   | 'BACKUP_NOT_COMPATIBLE'
-  /** createRestore 1004 (422): The backup type must be config. */
+  /**
+   * createRestore 1004 (422): The backup type must be config.
+   * restorePlan 1004 (422): The backup type must be config.
+   */
   | 'BACKUP_NOT_CONFIG'
   /** deleteBackup 1017 (422): Backups can be deleted only in the following states: INITIALIZING, IN_PROGRESS, FAILED, SUCCESS, MISSING. */
   | 'BACKUP_NOT_DELETABLE'
@@ -134,12 +140,23 @@ export type RuleName =
    * updateBackup 1001 (404): The backup does not exist.
    * deleteBackup 1001 (404): The backup does not exist.
    * createRestore 1003 (422): The backup does not exist.
+   * verifyBackup 1001 (404): The backup does not exist.
+   * drillRestore 1001 (404): The backup does not exist.
    */
   | 'BACKUP_NOT_FOUND'
-  /** createRestore 1005 (422): The backup status must be successful. */
+  /**
+   * createRestore 1005 (422): The backup status must be successful.
+   * drillRestore 1005 (422): The backup status must be successful.
+   * restorePlan 1005 (422): The backup status must be successful.
+   */
   | 'BACKUP_NOT_SUCCESSFUL'
-  /** createRestore 1006 (422): The backup must be valid. */
+  /**
+   * createRestore 1006 (422): The backup must be valid.
+   * restorePlan 1006 (422): The backup must be valid.
+   */
   | 'BACKUP_NOT_VALID'
+  /** verifyBackup 2014 (422): Backups can be verified only in the following states: SUCCESS, MISSING. */
+  | 'BACKUP_NOT_VERIFIABLE'
   /** updateRestore 2011 (422): The backup is gone, or no longer successful, valid or compatible. Delete this restore and choose another backup. */
   | 'BACKUP_UNAVAILABLE'
   /**
@@ -149,12 +166,26 @@ export type RuleName =
   | 'CONFIGURATION_NOT_FOUND'
   /** createBackup 1006 (422): The 'configuration_id' parameter value cannot be null or empty. */
   | 'CONFIGURATION_REQUIRED'
-  /** createBackup 1012 (422): The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console. */
+  /**
+   * createBackup 1012 (422): The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.
+   * createSchedule 1012 (422): The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.
+   * updateSchedule 1012 (422): The provided host_id corresponds to a host that is not the console and the backup type is CONFIG. A config backup can only take place on the console.
+   */
   | 'CONFIG_BACKUP_NEEDS_CONSOLE'
-  /** createRestore 1009 (422): The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group. */
+  /**
+   * createSchedule 2022 (422): The 'cron' parameter value must be a cron expression of five fields (minute, hour, day of month, month, day of week) that comes true sometime, such as '0 2 * * *'.
+   * updateSchedule 2022 (422): The 'cron' parameter value must be a cron expression of five fields (minute, hour, day of month, month, day of week) that comes true sometime, such as '0 2 * * *'.
+   */
+  | 'CRON_INVALID'
+  /**
+   * createRestore 1009 (422): The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group.
+   * restorePlan 1009 (422): The DEPLOYMENT_CONFIG group must be included with the INSTALLED_APPS_CONFIG or OFFENSES_DATA group.
+   */
   | 'DEPLOYMENT_CONFIG_REQUIRED'
   /**
    * createBackup 2012 (404): The deployment does not exist.
+   * createSchedule 2012 (404): The deployment does not exist.
+   * applyRetention 2012 (404): The deployment does not exist.
    * setRebalancing 2012 (404): The deployment does not exist.
    * deployStagedChanges 2012 (404): The deployment does not exist.
    */
@@ -162,8 +193,12 @@ export type RuleName =
   /**
    * createBackup 1008 (422): The 'description' parameter value must not exceed 255 characters.
    * updateBackup 1008 (422): The 'description' parameter value must not exceed 255 characters.
+   * createSchedule 1008 (422): The 'description' parameter value must not exceed 255 characters.
+   * updateSchedule 1008 (422): The 'description' parameter value must not exceed 255 characters.
    */
   | 'DESCRIPTION_TOO_LONG'
+  /** drillRestore 2015 (409): A restore drill of the backup is already in progress. Wait for its end, or cancel its job. */
+  | 'DRILL_IN_PROGRESS'
   /**
    * createBackup 1000 (500): An error occurred during the attempt to create the backup.
    * updateBackup 1000 (500): An error occurred during the attempt to update the backup.
@@ -172,6 +207,14 @@ export type RuleName =
    * updateRestore 1000 (500): An error occurred during the attempt to update the restore.
    * deleteRestore 1000 (500): An error occurred during the attempt to delete the restore.
    * cancelJob 1000 (500): An error occurred during the attempt to cancel the job.
+   * verifyBackup 1000 (500): An error occurred during the attempt to verify the backup.
+   * drillRestore 1000 (500): An error occurred during the attempt to start the restore drill.
+   * restorePlan 1000 (500): An error occurred during the attempt to plan the restore.
+   * scanStore 1000 (500): An error occurred during the attempt to scan the store.
+   * createSchedule 1000 (500): An error occurred during the attempt to create the schedule.
+   * updateSchedule 1000 (500): An error occurred during the attempt to update the schedule.
+   * deleteSchedule 1000 (500): An error occurred during the attempt to delete the schedule.
+   * applyRetention 1000 (500): An error occurred during the attempt to apply the retention.
    * setRebalancing 1000 (500): An error occurred during the attempt to declare the rebalancing.
    * stageHost 1000 (500): An error occurred during the attempt to stage the host.
    * stageBackupConfiguration 1000 (500): An error occurred during the attempt to stage the backup configuration.
@@ -180,22 +223,42 @@ export type RuleName =
   | 'ENGINE_ERROR'
   /** updateRestore 1033 (422): The restore_site_event_collector_id does not exist. */
   | 'EVENT_COLLECTOR_NOT_FOUND'
-  /** createRestore 1008 (422): The 'groups' parameter value cannot be null or empty. */
+  /**
+   * createRestore 1008 (422): The 'groups' parameter value cannot be null or empty.
+   * drillRestore 1008 (422): The 'groups' parameter value cannot be null or empty.
+   * restorePlan 1008 (422): The 'groups' parameter value cannot be null or empty.
+   */
   | 'GROUPS_REQUIRED'
-  /** createRestore 1010 (422): A group was provided that does not exist. */
+  /**
+   * createRestore 1010 (422): A group was provided that does not exist.
+   * drillRestore 1010 (422): A group was provided that does not exist.
+   * restorePlan 1010 (422): A group was provided that does not exist.
+   */
   | 'GROUP_NOT_FOUND'
-  /** createBackup 1010 (422): The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts */
+  /**
+   * createBackup 1010 (422): The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts
+   * createSchedule 1010 (422): The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts
+   * updateSchedule 1010 (422): The provided host_id corresponds to a host that is currently not active. For more information, see the following Hosts API: api/config/deployment/hosts
+   */
   | 'HOST_NOT_ACTIVE'
-  /** createBackup 1014 (422): The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations */
+  /**
+   * createBackup 1014 (422): The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations
+   * createSchedule 1014 (422): The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations
+   * updateSchedule 1014 (422): The host is not configured for data backups. See the Backup Configuration API for more information: api/config/backup_and_restore/scheduled_backup_configurations
+   */
   | 'HOST_NOT_CONFIGURED_FOR_DATA'
   /**
    * createBackup 1009 (422): The backup host does not exist.
+   * createSchedule 1009 (422): The backup host does not exist.
+   * updateSchedule 1009 (422): The backup host does not exist.
    * stageHost 1009 (422): The backup host does not exist.
    * stageBackupConfiguration 1009 (422): The backup host does not exist.
    */
   | 'HOST_NOT_FOUND'
   /**
    * createBackup 1013 (422): Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts
+   * createSchedule 1013 (422): Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts
+   * updateSchedule 1013 (422): Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts
    * stageBackupConfiguration 1013 (422): Data backups can only be done on hosts that store ariel data. For more information, see the following Hosts API: api/config/deployment/hosts
    */
   | 'HOST_STORES_NO_DATA'
@@ -208,24 +271,68 @@ export type RuleName =
   | 'JOB_NOT_CANCELLABLE'
   /** cancelJob 2008 (404): The job does not exist. */
   | 'JOB_NOT_FOUND'
-  /** createBackup 1004 (422): The 'name' parameter must contain only alphanumerics and '_', '-' or '.'. */
+  /**
+   * createSchedule 2027 (422): The 'keepDays' parameter value must be a number of days from 1 to 36500.
+   * updateSchedule 2027 (422): The 'keepDays' parameter value must be a number of days from 1 to 36500.
+   */
+  | 'KEEP_DAYS_INVALID'
+  /**
+   * createSchedule 2028 (422): The 'keepLast' parameter value must be from 1 to 10000.
+   * updateSchedule 2028 (422): The 'keepLast' parameter value must be from 1 to 10000.
+   */
+  | 'KEEP_LAST_INVALID'
+  /**
+   * createBackup 1004 (422): The 'name' parameter must contain only alphanumerics and '_', '-' or '.'.
+   * createSchedule 1004 (422): The 'name' parameter must contain only alphanumerics and '_', '-' or '.'.
+   * updateSchedule 1004 (422): The 'name' parameter must contain only alphanumerics and '_', '-' or '.'.
+   */
   | 'NAME_INVALID_CHARACTERS'
   /** createBackup 1005 (409): The 'name' parameter value must be unique. */
   | 'NAME_NOT_UNIQUE'
-  /** createBackup 1002 (422): The 'name' parameter value cannot be null or empty. */
+  /**
+   * createSchedule 2024 (422): The 'namePattern' parameter value must give names that obey the rules 1002 to 1004: at most 100 of ASCII letters, digits, '_', '-' and '.', with no placeholders but {schedule}, {host}, {type}, {date}, {time} and {n}.
+   * updateSchedule 2024 (422): The 'namePattern' parameter value must give names that obey the rules 1002 to 1004: at most 100 of ASCII letters, digits, '_', '-' and '.', with no placeholders but {schedule}, {host}, {type}, {date}, {time} and {n}.
+   */
+  | 'NAME_PATTERN_INVALID'
+  /**
+   * createBackup 1002 (422): The 'name' parameter value cannot be null or empty.
+   * createSchedule 1002 (422): The 'name' parameter value cannot be null or empty.
+   * updateSchedule 1002 (422): The 'name' parameter value cannot be null or empty.
+   */
   | 'NAME_REQUIRED'
-  /** createBackup 1003 (422): The 'name' parameter value must not exceed 100 characters. */
+  /**
+   * createBackup 1003 (422): The 'name' parameter value must not exceed 100 characters.
+   * createSchedule 1003 (422): The 'name' parameter value must not exceed 100 characters.
+   * updateSchedule 1003 (422): The 'name' parameter value must not exceed 100 characters.
+   */
   | 'NAME_TOO_LONG'
   /** updateRestore 1032 (422): The restore_site_event_collector_id is not an event collector component. */
   | 'NOT_AN_EVENT_COLLECTOR'
   /**
+   * createSchedule 2026 (422): A schedule that verifies makes no backup: it takes no type, host, name pattern, description, passcode or retention.
+   * updateSchedule 2026 (422): A schedule that verifies makes no backup: it takes no type, host, name pattern, description, passcode or retention.
+   */
+  | 'NOT_FOR_VERIFICATION'
+  /**
    * createBackup 2002 (422): A passcode is required.
    * updateRestore 2002 (422): A passcode is required.
+   * drillRestore 2002 (422): A passcode is required.
+   * restorePlan 2002 (422): A passcode is required.
+   * createSchedule 2002 (422): A passcode is required.
+   * updateSchedule 2002 (422): A passcode is required.
    */
   | 'PASSCODE_REQUIRED'
-  /** createBackup 2003 (422): The 'passcode' parameter value must have at least 8 characters. */
+  /**
+   * createBackup 2003 (422): The 'passcode' parameter value must have at least 8 characters.
+   * createSchedule 2003 (422): The 'passcode' parameter value must have at least 8 characters.
+   * updateSchedule 2003 (422): The 'passcode' parameter value must have at least 8 characters.
+   */
   | 'PASSCODE_TOO_SHORT'
-  /** updateRestore 2007 (422): The passcode does not open the backup. */
+  /**
+   * updateRestore 2007 (422): The passcode does not open the backup.
+   * drillRestore 2007 (422): The passcode does not open the backup.
+   * restorePlan 2007 (422): The passcode does not open the backup.
+   */
   | 'PASSCODE_WRONG'
   /** updateRestore 1014 (409): Rebalancing is currently in progress. No restore process can be initiated. */
   | 'REBALANCING_IN_PROGRESS'
@@ -256,12 +363,36 @@ export type RuleName =
   | 'RETENTION_DATE_IN_PAST'
   /** stageBackupConfiguration 2013 (422): The 'retentionPeriodDays' parameter value must be a number of days from 1 to 36500. */
   | 'RETENTION_PERIOD_INVALID'
+  /**
+   * createSchedule 2021 (409): The 'name' parameter value must be unique among the deployment's schedules.
+   * updateSchedule 2021 (409): The 'name' parameter value must be unique among the deployment's schedules.
+   */
+  | 'SCHEDULE_NAME_NOT_UNIQUE'
+  /**
+   * updateSchedule 2020 (404): The schedule does not exist.
+   * deleteSchedule 2020 (404): The schedule does not exist.
+   */
+  | 'SCHEDULE_NOT_FOUND'
   /** updateRestore 1013 (422): The 'status' parameter value can only be updated to REQUESTING. */
   | 'STATUS_NOT_REQUESTING'
-  /** createBackup 2001 (422): The backup store does not exist. */
+  /**
+   * createBackup 2001 (422): The backup store does not exist.
+   * scanStore 2001 (422): The backup store does not exist.
+   * createSchedule 2001 (422): The backup store does not exist.
+   * updateSchedule 2001 (422): The backup store does not exist.
+   */
   | 'STORE_NOT_FOUND'
   /** createBackup 2005 (409): The backup store cannot be written now. Look at its status, and try again once it is READY. */
   | 'STORE_NOT_READY'
+  /**
+   * createSchedule 2023 (422): The 'timeZone' parameter value must be the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'.
+   * updateSchedule 2023 (422): The 'timeZone' parameter value must be the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'.
+   */
+  | 'TIME_ZONE_INVALID'
+  /** restorePlan 2016 (409): As many restore plans as may be made at once are being made already. Try again when one has ended. */
+  | 'TOO_MANY_PLANS'
+  /** createSchedule 2025 (422): The 'type' parameter value cannot be null in a schedule that makes backups. */
+  | 'TYPE_REQUIRED'
   /** createBackup 1011 (409): An undeployed configuration change has been detected. Deploy staged changes then try again. */
   | 'UNDEPLOYED_CHANGES';
 

@@ -1,6 +1,7 @@
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { storesReady } from '../support/checks.ts';
 import { startGateway, type TestGateway } from '../support/gateway.ts';
 import { done, finishedBackup, gone, reached, RuleWitness, type Broken, type Input } from '../support/mutations.ts';
 import { makeGatedSite, type GatedSite } from '../support/gated-site.ts';
@@ -104,6 +105,8 @@ test('a backup whose deletion fails is what it was, and can be deleted again', a
   await rename(away, store);
   await done(gateway, 'deleteBackup', { id });
   await gone(gateway, 'backup', id);
+  // The worker may have looked while the store was away.
+  await storesReady(gateway);
 });
 
 test('failed and missing backups can be deleted', async () => {

@@ -30,8 +30,8 @@ const SITE: FileContent = {
   backupConfiguration: { retentionDays: 7, dataBackupHosts: [2, 5, 6, 7, 8] },
 };
 
-/** Which calls of tar wait: those that write archives, or those that unpack them. */
-export type Held = '--create' | '--extract';
+/** Which calls of tar wait: those that write archives, unpack them, list them, or compare with them. */
+export type Held = '--create' | '--extract' | '--list' | '--compare';
 
 export interface GatedSite {
   readonly directory: string;
@@ -82,7 +82,7 @@ export async function makeGatedSite(): Promise<GatedSite> {
     },
     hold: (calls) => writeFile(join(gate, `hold${calls}`), ''),
     async release() {
-      for (const calls of ['--create', '--extract'] satisfies Held[]) await rm(join(gate, `hold${calls}`), { force: true });
+      for (const calls of ['--create', '--extract', '--list', '--compare'] satisfies Held[]) await rm(join(gate, `hold${calls}`), { force: true });
     },
     async remove() {
       process.env['PATH'] = originalPath;

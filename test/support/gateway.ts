@@ -95,7 +95,8 @@ export async function startGatewayProcess(options: GatewayOptions = {}): Promise
   return { ...client, process: child, log: () => log, kill: () => end('SIGKILL') };
 }
 
-function clientOf(url: string, token: string, dataDir: string, stop: () => Promise<void>): TestGateway {
+/** A client of a gateway that runs already; `stop` ends it. */
+export function clientOf(url: string, token: string, dataDir: string, stop: () => Promise<void>): TestGateway {
   const sockets: Client[] = [];
   return {
     url, token, dataDir,

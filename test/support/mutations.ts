@@ -13,6 +13,14 @@ const PAYLOADS: Record<MutationName, string> = {
   updateRestore: 'restore { id status } job { id status }',
   deleteRestore: 'deletedId',
   cancelJob: 'job { id status }',
+  verifyBackup: 'backup { id status } job { id status }',
+  drillRestore: 'backup { id } job { id status }',
+  restorePlan: 'groups { group added { count paths } changed { count paths } removed { count paths } unchanged bytesToWrite bytesToUnpack targets databases }',
+  scanStore: 'store { name } job { id status }',
+  createSchedule: 'schedule { id name isPaused nextRun }',
+  updateSchedule: 'schedule { id name isPaused nextRun cron timeZone namePattern description keepDays keepLast isEncrypted host { databaseId } store { name } }',
+  deleteSchedule: 'deletedId',
+  applyRetention: 'job { id status operation }',
   setRebalancing: 'deployment { isRebalancing }',
   stageHost: 'deployment { hasUndeployedChanges }',
   stageBackupConfiguration: 'configuration { id databaseId isDeployed retentionPeriodDays dataBackupHosts { databaseId } }',
@@ -21,7 +29,10 @@ const PAYLOADS: Record<MutationName, string> = {
 export const MUTATIONS = Object.keys(PAYLOADS) as MutationName[];
 
 const titled = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1);
-const operation = (name: MutationName): string => `mutation ($input: ${titled(name)}Input!) { ${name}(input: $input) {
+/** A query that answers broken rules as a mutation does, though it has no input object. */
+const QUERY = `query ($backupId: ID!, $groups: [ContentGroup!]!, $passcode: String) { restorePlan(backupId: $backupId, groups: $groups, passcode: $passcode) {
+  __typename ... on RuleViolations { message violations { rule code httpStatus message path } } ... on RestorePlan { ${PAYLOADS.restorePlan} } } }`;
+const operation = (name: MutationName): string => name === 'restorePlan' ? QUERY : `mutation ($input: ${titled(name)}Input!) { ${name}(input: $input) {
   __typename ... on RuleViolations { message violations { rule code httpStatus message path } }
   ... on ${titled(name)}Payload { ${PAYLOADS[name]} } } }`;
 
@@ -34,7 +45,7 @@ const shown = (name: MutationName, input: Input): string => `${name} ${JSON.stri
 
 /** Sends a mutation; answers the member of its result union. A GraphQL error fails the test. */
 export async function send(gateway: TestGateway, name: MutationName, input: Input): Promise<any> {
-  const answer = await gateway.query(operation(name), { input });
+  const answer = await gateway.query(operation(name), name === 'restorePlan' ? input : { input });
   expect(answer.errors, shown(name, input)).toBeUndefined();
   return answer.data[name];
 }
@@ -61,7 +72,8 @@ export class RuleWitness {
       __typename: 'RuleViolations',
       message: broken.map(([, rule]) => rules[rule]?.message).join(' '),
       violations: broken.map(([code, rule, field]) => ({
-        rule, code, httpStatus: rules[rule]?.httpStatus, message: rules[rule]?.message, path: field === undefined ? [] : ['input', field],
+        rule, code, httpStatus: rules[rule]?.httpStatus, message: rules[rule]?.message,
+        path: field === undefined ? [] : name === 'restorePlan' ? [field] : ['input', field],
       })),
     });
     for (const [, rule] of broken) this.#seen.add(`${name} ${rule}`);

@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
-import { checkStore } from '../../src/engine/index.ts';
+import { openStore } from '../../src/engine/index.ts';
 
 /** The legal way from nothing to each status. */
 const BACKUP_WAYS: Record<string, string[]> = {
@@ -46,7 +46,7 @@ async function plant(sql: postgres.Sql, table: string, ways: Record<string, stri
 export async function plantStore(sql: postgres.Sql, name = 'offsite'): Promise<number> {
   const path = `/nowhere/${name}`;
   // As the worker finds it, so that nothing changes when it looks.
-  const { status, detail } = await checkStore(path);
+  const { status, detail } = await openStore({ type: 'DIRECTORY', path, s3: null }).check();
   const [row] = await sql`insert into stores (name, type, path, is_default, requires_passcode, is_declared, is_prepared, status, status_detail)
     values (${name}, 'DIRECTORY', ${path}, false, false, true, true, ${status}, ${detail}) returning id`;
   return Number(row?.['id']);

@@ -35,8 +35,8 @@ export interface Site {
   close(): Promise<void>;
 }
 
-/** Makes a site with the stores `default` and `vault`, and a console with this content. */
-export async function openSite(content: Content): Promise<Site> {
+/** Makes a site with the stores `default` and `vault` and those declared besides, and a console with this content. */
+export async function openSite(content: Content, moreStores: object[] = []): Promise<Site> {
   const dataDir = fs.realpathSync(await newDataDir());
   const at = (...names: string[]): string => join(dataDir, ...names);
   // YAML reads JSON.
@@ -45,6 +45,7 @@ export async function openSite(content: Content): Promise<Site> {
     stores: [
       { name: 'default', type: 'DIRECTORY', path: './backups', default: true },
       { name: 'vault', type: 'DIRECTORY', path: './vault', requiresPasscode: true },
+      ...moreStores,
     ],
     hosts: [{ id: 1, hostname: 'console', address: '192.0.2.10', console: true, components: ['QFLOW', 'EVENT_COLLECTOR'], content }],
   }));

@@ -72,8 +72,9 @@ test('a backup that a stale worker puts in place in the last moment gives way to
   const final = site.at('backups', String(row?.['directory']));
   fs.cpSync(former, final, { recursive: true });
   const backup = await backupIs(other, id, ['SUCCESS', 'FAILED']);
-  expect(backup).toMatchObject({ status: 'SUCCESS', isValid: true, contentFilePath: final });
-  expect(JSON.parse(fs.readFileSync(`${final}/manifest.json`, 'utf8')).name).toBe('late');
+  expect(backup).toMatchObject({ status: 'SUCCESS', isValid: true, contentFilePath: `${final}.2` });
+  expect(JSON.parse(fs.readFileSync(`${final}.2/manifest.json`, 'utf8'))).toMatchObject({ name: 'late', job: { attempt: 2 } });
+  expect(fs.existsSync(final)).toBe(false);
   expect(await site.oddities()).toEqual([]);
 });
 
