@@ -3,11 +3,12 @@
  */
 import { EngineError } from '../domain/errors.ts';
 import type { ManifestArchive, Manifest, VerifyResult, VerifyRun } from './contract.ts';
-import { throwIfCancelled } from './faults.ts';
+import { ioFault, throwIfCancelled } from './faults.ts';
 import { inspectManifest, keyFiles } from './manifest.ts';
 import type { Finding } from './manifest.ts';
 import { MemberScanner } from './members.ts';
 import { InputRefused, killedBy } from './process.ts';
+import type { Exit } from './process.ts';
 import { Meter } from './progress.ts';
 import { readWhole } from './read.ts';
 import { inspectDump } from './sources/inspect-dump.ts';
@@ -106,18 +107,27 @@ async function inspectArchive(backup: BackupFiles, archive: ManifestArchive, sig
   try {
     await readWhole(backup, archive, { identity: null, scanner, stdin: child.stdin! }, signal, onPass);
   } catch (error) {
-    child.kill();
-    await child.exit;
-    throw error instanceof InputRefused ? differs(archive, 'tar cannot list it') : error;
+    const isTarsFault = error instanceof InputRefused;
+    if (!isTarsFault) child.kill();
+    const exit = await child.exit;
+    throwIfCancelled(signal);
+    if (isTarsFault) refuseInterrupted(exit);
+    throw isTarsFault ? differs(archive, 'tar cannot list it') : error;
   }
   const exit = await child.exit;
   throwIfCancelled(signal);
+  refuseInterrupted(exit);
   if (exit.code !== 0) throw differs(archive, `tar cannot list it: ${summary(complaints(exit))}`);
   const { files, directories, bytes } = archive;
   if (scanner.bytes !== bytes || scanner.files !== files || scanner.directories !== directories
     || listed.members !== files + directories || listed.directories !== directories) {
     throw differs(archive, `it lists ${listed.members} members in ${scanner.bytes} bytes, not ${files + directories} in ${bytes}`);
   }
+}
+
+/** A tar that somebody ended says nothing about the archive: it must not be taken for damaged. */
+function refuseInterrupted({ signal }: Exit): void {
+  if (signal !== null) throw ioFault(new Error(`tar was ended by ${signal}`), 'The verification was cut short');
 }
 
 function differs(archive: ManifestArchive, reason: string): EngineError {
