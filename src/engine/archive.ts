@@ -14,7 +14,7 @@ import { killedBy } from './process.ts';
 import { openSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
 import type { BackupWriter, Store } from './stores/contract.ts';
-import { compression } from './zstd.ts';
+import { closed, compression } from './zstd.ts';
 
 export interface ArchiveJob {
   tar: Tar;
@@ -84,7 +84,7 @@ class DigestingWriter extends Writable {
 type Done = (error?: Error | null) => void;
 
 /**
- * Writes one archive so that it lasts. Settles only when tar, or pg_dump, is gone.
+ * Writes one archive so that it lasts. Settles only when tar, or pg_dump, and zstd are gone.
  *
  * @param onPass called with the bytes of the content that passed and the files that began in them
  * @param onWarning called with what tar left out, such as sockets
@@ -97,18 +97,20 @@ export async function writeArchive(
   const encryption: Transform[] = job.recipient === null ? [] : [await encryptTo(job.recipient)];
   throwIfCancelled(signal);
   const file = await job.writer.create(job.file);
+  const zstd = await compression();
   const child = killedBy(signal, source.start());
   const scanner = source.scanner(onPass);
   const output = new DigestingWriter(file);
   // What a pipe gives is nobody else's. A listener makes it flow: nothing may be awaited before the next reader is there.
   child.stdout!.on('data', handOver);
   try {
-    await pipeline([child.stdout!, scanner, compression(), ...encryption, output], { signal });
+    await pipeline([child.stdout!, scanner, zstd, ...encryption, output], { signal });
   } catch (error) {
     // Where the program itself cut the stream off it is ending anyway, and how it ends is the reason.
     const isItsFault = child.stdout?.readableEnded === true;
     if (!isItsFault) child.kill();
     const exit = await child.exit;
+    await closed(zstd);
     throwIfCancelled(signal);
     if (isItsFault && exit.code !== 0) throw source.fault(exit);
     throw errnoOf(error) === null ? ioFault(error, `${job.source.path} could not be archived`) : storeFault(error, job.store.label);

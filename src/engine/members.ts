@@ -13,6 +13,12 @@ const BLOCK = 512;
 /** Extended headers hold names and attributes; the kernel limits both to far less than this. */
 const EXTENSION_LIMIT = 4 * 1024 * 1024;
 const PADDING = Buffer.alloc(BLOCK);
+/**
+ * tar's own records, which an archive is a multiple of. This engine has tar write longer ones, for the sake of its speed,
+ * and lets pass what is left of the last one no further than this: whoever unpacks by hand reads to the very end, where of
+ * a longer record the rest would be left in the pipe, and `zstd -d` end with a broken one.
+ */
+const RECORD = 20 * BLOCK;
 
 /** A member's kind, by its type flag in the header. */
 const KINDS = {
@@ -47,8 +53,11 @@ export class MemberScanner extends Transform {
   readonly attributed: string[] = [];
   /** Whether the end mark has passed. */
   ended = false;
-  /** Bytes that have passed. */
+  /** Bytes that have passed, to the end of the record that the end mark lies in. */
   bytes = 0;
+  #received = 0;
+  /** Bytes up to the end of that record. */
+  #length = Number.POSITIVE_INFINITY;
   readonly #shape: ArchiveShape;
   readonly #onPass: (bytes: number, files: number) => void;
   readonly #directoryNames = new Set<string>();
@@ -74,9 +83,12 @@ export class MemberScanner extends Transform {
       done(error as Error);
       return;
     }
-    this.bytes += data.length;
-    this.#onPass(data.length, this.files - filesBefore);
-    done(null, data);
+    this.#received += data.length;
+    const passed = data.subarray(0, Math.max(0, this.#length - this.bytes));
+    this.bytes += passed.length;
+    this.#onPass(passed.length, this.files - filesBefore);
+    if (passed.length > 0) this.push(passed);
+    done();
   }
 
   override _flush(done: TransformCallback): void {
@@ -111,6 +123,8 @@ export class MemberScanner extends Transform {
         if (this.#headerFilled === BLOCK) {
           this.#headerFilled = 0;
           this.#readHeader(this.#header);
+          // The end mark is two blocks long.
+          if (this.ended && this.#length === Number.POSITIVE_INFINITY) this.#length = Math.ceil((this.#received + at + BLOCK) / RECORD) * RECORD;
         }
       }
     }

@@ -3,7 +3,7 @@
  */
 import { createHash } from 'node:crypto';
 import { Transform, Writable } from 'node:stream';
-import type { TransformCallback } from 'node:stream';
+import type { Duplex, TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { EngineError, GatewayError } from '../domain/errors.ts';
 import { decryptWith } from './age.ts';
@@ -12,7 +12,7 @@ import { throwIfCancelled } from './faults.ts';
 import { release } from './memory.ts';
 import { ChildInput, InputRefused } from './process.ts';
 import type { BackupFiles } from './stores/contract.ts';
-import { decompression } from './zstd.ts';
+import { closed, decompression } from './zstd.ts';
 
 const PIECE = 256 * 1024;
 
@@ -59,7 +59,8 @@ export interface Content {
 }
 
 /**
- * Reads a backup's file to its end and compares it with what the manifest says.
+ * Reads a backup's file to its end and compares it with what the manifest says. Settles only when zstd is gone; the
+ * program that takes the content is the caller's.
  *
  * @param content where the tar stream goes; null: the digest alone is of interest
  * @param onPass called with the bytes read of the file
@@ -73,6 +74,7 @@ export async function readWhole(
   throwIfCancelled(signal);
   const { size, stream } = await files.read(expected.file);
   const digest = new Digest(onPass);
+  let zstd: Duplex | null = null;
   try {
     if (expected.size !== undefined && size !== expected.size) throw mismatch(expected.file, 'its length differs');
     if (content === null) {
@@ -80,10 +82,12 @@ export async function readWhole(
     } else {
       const sink = new ChildInput(content.stdin, () => content.scanner.ended);
       const decryption = content.identity === null ? [] : [decryptWith(content.identity)];
-      await pipeline([stream, digest, ...decryption, decompression(), content.scanner, sink], { signal });
+      zstd = await decompression();
+      await pipeline([stream, digest, ...decryption, zstd, content.scanner, sink], { signal });
     }
   } catch (error) {
     stream.destroy();
+    if (zstd !== null) await closed(zstd);
     throwIfCancelled(signal);
     if (error instanceof GatewayError || error instanceof InputRefused) throw error;
     // What is left are decoders that met other bytes than were written.

@@ -59,13 +59,8 @@ export async function requireTar(): Promise<Tar> {
 const attributes = (tar: Tar): string[] =>
   ['--numeric-owner', ...(tar.acls ? ['--acls'] : []), ...(tar.xattrs ? ['--xattrs'] : [])];
 
-/** Read 64 KiB at a time, which is what a pipe holds; tar's own 10 KiB make many times the system calls. */
+/** Read and written 64 KiB at a time, which is what a pipe holds; tar's own 10 KiB make many times the system calls. */
 const BLOCKING = '--blocking-factor=128';
-/**
- * Written in tar's own records of 10 KiB: whoever unpacks by hand reads to the very end, where of longer records the
- * rest would be left in the pipe, and `zstd -d` end with a broken one.
- */
-const RECORDS = '--blocking-factor=20';
 
 /** What one archive is made from: `tar -C directory member`. */
 export interface TarInput {
@@ -96,8 +91,8 @@ export function startCreating(tar: Tar, input: TarInput, purpose: 'archive' | 'e
     '--create', '--format=posix', '--sparse', ...attributes(tar),
     // Without these, every header would hold the time of this very reading, and the number of the process.
     '--pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f',
-    '--sort=name', RECORDS, '--quoting-style=escape',
-    ...(purpose === 'archive' ? ['--file=-'] : ['--file=/dev/null', '--verbose', '--totals']),
+    '--sort=name', '--quoting-style=escape',
+    ...(purpose === 'archive' ? ['--file=-', BLOCKING] : ['--file=/dev/null', '--verbose', '--totals']),
     '--anchored', '--no-wildcards', ...input.exclude.map((member) => `--exclude=${member}`),
     '--no-anchored', '--wildcards', `--exclude=${WORK_PREFIX}*`,
     `--directory=${input.directory}`,

@@ -1,121 +1,103 @@
 /**
- * zstd as streams. Node's own, with its input in pieces that are worth the way to another thread, and with memory that is
- * given back at once.
+ * zstd as streams: the zstd program of this machine, or Node's own where there is none. Both write and read the same
+ * format.
  */
-import { Transform } from 'node:stream';
-import type { TransformCallback } from 'node:stream';
-import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
+import { Duplex } from 'node:stream';
+import { ioFault } from './faults.ts';
 import { handOver, release } from './memory.ts';
+import { run, start } from './process.ts';
+import type { Child } from './process.ts';
+import { NodeCompression, NodeDecompression } from './zstd-node.ts';
 
 /** zstd's own default: a better ratio than gzip at several times its speed. */
 const COMPRESSION_LEVEL = 3;
-/** A pipe gives 64 KiB at most; each piece is a way to another thread and back. */
-const PIECE = 256 * 1024;
-/** One is filled while the others wait for the other thread. */
-const PIECES = 3;
+const PROGRAM = 'zstd';
 
-/** Compresses what passes into one frame with a check sum. */
-export const compression = (): Transform => new Compression();
+let found: Promise<boolean> | undefined;
+
+/** Whether the program is on the PATH. Looks again the next time where it is not. */
+async function hasProgram(): Promise<boolean> {
+  const isThere = await (found ??= run(PROGRAM, ['--version']).then(({ code }) => code === 0, () => false));
+  if (!isThere) found = undefined;
+  return isThere;
+}
+
+/** Compresses what passes into one frame with a check sum. Closed, it has no child process any more. */
+export async function compression(): Promise<Duplex> {
+  // One thread: more of them take more memory, and the other processors read and digest meanwhile.
+  if (await hasProgram()) return new ProgramStream([`-${COMPRESSION_LEVEL}`, '-T1', '--check']);
+  return new NodeCompression(COMPRESSION_LEVEL);
+}
 
 /**
  * Decompresses what passes; it fails where that was altered. A cut at the end can pass unnoticed: that is for the digest
- * of the file and for whoever reads the content.
+ * of the file and for whoever reads the content. Closed, it has no child process any more.
  */
-export const decompression = (): Transform => new Decompression();
-
-/** Passes the output of one of Node's streams on. */
-abstract class Coder extends Transform {
-  protected readonly zstd: Transform;
-
-  constructor(zstd: Transform) {
-    super({ readableHighWaterMark: 2 * PIECE, writableHighWaterMark: PIECE });
-    this.zstd = zstd;
-    zstd.on('data', (piece: Buffer) => {
-      if (!this.push(handOver(piece))) zstd.pause();
-    });
-    zstd.on('error', (error) => this.destroy(error));
-  }
-
-  override _read(size: number): void {
-    this.zstd.resume();
-    super._read(size);
-  }
-
-  override _flush(done: TransformCallback): void {
-    // Node ends a decompression with its last frame, which may be before it is told that no more comes.
-    if (this.zstd.readableEnded) return done();
-    this.zstd.once('end', () => done());
-    this.zstd.end();
-  }
-
-  override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {
-    this.zstd.destroy();
-    done(reason);
-  }
+export async function decompression(): Promise<Duplex> {
+  return await hasProgram() ? new ProgramStream(['-d']) : new NodeDecompression();
 }
 
-class Compression extends Coder {
-  readonly #free: Buffer[] = Array.from({ length: PIECES - 1 }, () => Buffer.allocUnsafeSlow(PIECE));
-  #piece: Buffer | null = Buffer.allocUnsafeSlow(PIECE);
-  #filled = 0;
-  #onFree: () => void = () => undefined;
+/** Settles when a stream that has ended or failed has let go of everything. */
+export async function closed(stream: Duplex): Promise<void> {
+  stream.destroy();
+  if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', resolve));
+}
 
-  constructor() {
-    super(createZstdCompress({
-      chunkSize: PIECE, params: { [constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL, [constants.ZSTD_c_checksumFlag]: 1 },
-    }));
+/** Passes everything through the program. */
+class ProgramStream extends Duplex {
+  readonly #child: Child;
+
+  constructor(options: readonly string[]) {
+    super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 256 * 1024 });
+    this.#child = start(PROGRAM, ['-q', '-c', ...options], { stdin: true, stdout: true });
+    const output = this.#child.stdout!;
+    output.on('data', (piece: Buffer) => {
+      if (!this.push(handOver(piece))) output.pause();
+    });
+    output.on('end', () => void this.#end());
+    // What fails to start has no output that ends.
+    this.#child.exit.catch((error: unknown) => this.destroy(error as Error));
   }
 
-  override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    this.#take(data, 0, done);
+  override _read(): void {
+    this.#child.stdout!.resume();
   }
 
-  override _flush(done: TransformCallback): void {
-    if (this.#piece !== null && this.#filled > 0) this.zstd.write(this.#piece.subarray(0, this.#filled));
-    super._flush(done);
-  }
-
-  #take(data: Buffer, from: number, done: TransformCallback): void {
-    for (let at = from; at < data.length;) {
-      const piece = this.#piece ??= this.#free.pop() ?? null;
-      if (piece === null) {
-        this.#onFree = () => this.#take(data, at, done);
-        return;
+  override _write(data: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#child.stdin!.write(data, (error) => {
+      if (error == null) {
+        release(data);
+        done();
+      } else {
+        // How the program ended says more than that it takes no more.
+        void this.#end().then(() => done(error));
       }
-      const copied = data.copy(piece, this.#filled, at);
-      at += copied;
-      this.#filled += copied;
-      if (this.#filled === PIECE) this.#send(piece);
-    }
-    release(data);
+    });
+  }
+
+  override _final(done: () => void): void {
+    this.#child.stdin!.end();
     done();
   }
 
-  #send(piece: Buffer): void {
-    this.#piece = null;
-    this.#filled = 0;
-    // An error comes as an event.
-    this.zstd.write(piece, (error) => {
-      if (error != null) return;
-      this.#free.push(piece);
-      const onFree = this.#onFree;
-      this.#onFree = () => undefined;
-      onFree();
-    });
-  }
-}
-
-class Decompression extends Coder {
-  constructor() {
-    super(createZstdDecompress({ chunkSize: PIECE }));
+  override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {
+    const { stdin, stdout, exit, kill } = this.#child;
+    kill();
+    stdin!.destroy();
+    stdout!.destroy();
+    exit.then(() => done(reason), () => done(reason));
   }
 
-  override _transform(data: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
-    // An error comes as an event.
-    this.zstd.write(data, (error) => {
-      if (error != null) return;
-      release(data);
-      done();
-    });
+  async #end(): Promise<void> {
+    try {
+      const { code, signal, stderr } = await this.#child.exit;
+      if (this.destroyed) return;
+      // Whoever ended it has said nothing about what passed.
+      if (signal !== null) this.destroy(ioFault(new Error(`${PROGRAM} was ended by ${signal}`), 'The work was cut short'));
+      else if (code !== 0) this.destroy(new Error(stderr.trim().split('\n').at(-1) || `${PROGRAM} ended with code ${code}`));
+      else this.push(null);
+    } catch {
+      // It never started, which has been told already.
+    }
   }
 }
