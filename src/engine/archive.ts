@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { Writable } from 'node:stream';
 import type { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import type { SourceSpec } from '../domain/deployment.ts';
 import { encryptTo } from './age.ts';
 import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
@@ -14,7 +14,7 @@ import { killedBy } from './process.ts';
 import { openSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
 import type { BackupWriter, Store } from './stores/contract.ts';
-import { closed, compression } from './zstd.ts';
+import { closed, compression, compressionInto } from './zstd.ts';
 
 export interface ArchiveJob {
   tar: Tar;
@@ -33,8 +33,8 @@ export interface WrittenArchive {
   files: number;
   directories: number;
   bytes: number;
-  size: number;
-  sha256: string;
+  /** What is known of the file as it was meant to be; null: the zstd program wrote it, and only reading it tells. */
+  stored: { size: number; sha256: string } | null;
   /** Files that it lacks or does not hold whole, with the reason. */
   unreadable: string[];
   /** Directories in it that carry extended attributes or access control lists. */
@@ -97,20 +97,24 @@ export async function writeArchive(
   const encryption: Transform[] = job.recipient === null ? [] : [await encryptTo(job.recipient)];
   throwIfCancelled(signal);
   const file = await job.writer.create(job.file);
-  const zstd = await compression();
+  // Whatever this process need not touch costs it nothing.
+  const direct = job.recipient === null && file.descriptor !== undefined ? await compressionInto(file.descriptor) : null;
+  const output = direct === null ? new DigestingWriter(file) : null;
+  const zstd = direct ?? await compression();
   const child = killedBy(signal, source.start());
   const scanner = source.scanner(onPass);
-  const output = new DigestingWriter(file);
   // What a pipe gives is nobody else's. A listener makes it flow: nothing may be awaited before the next reader is there.
   child.stdout!.on('data', handOver);
   try {
-    await pipeline([child.stdout!, scanner, zstd, ...encryption, output], { signal });
+    await pipeline([child.stdout!, scanner, zstd, ...encryption, ...output === null ? [] : [output]], { signal });
+    if (output === null) await ended(file, signal);
   } catch (error) {
     // Where the program itself cut the stream off it is ending anyway, and how it ends is the reason.
     const isItsFault = child.stdout?.readableEnded === true;
     if (!isItsFault) child.kill();
     const exit = await child.exit;
     await closed(zstd);
+    if (output === null) await closed(file);
     throwIfCancelled(signal);
     if (isItsFault && exit.code !== 0) throw source.fault(exit);
     throw errnoOf(error) === null ? ioFault(error, `${job.source.path} could not be archived`) : storeFault(error, job.store.label);
@@ -119,5 +123,12 @@ export async function writeArchive(
   const { unreadable, warnings } = source.judge(exit);
   for (const line of warnings) onWarning(`${job.source.path}: ${line}`);
   const { files, directories, bytes } = scanner;
-  return { files, directories, bytes, size: output.size, sha256: output.hash.digest('hex'), unreadable, attributed: scanner instanceof MemberScanner ? scanner.attributed : [] };
+  const stored = output === null ? null : { size: output.size, sha256: output.hash.digest('hex') };
+  return { files, directories, bytes, stored, unreadable, attributed: scanner instanceof MemberScanner ? scanner.attributed : [] };
+}
+
+/** Ends a file that another has written. @throws what hinders it from lasting */
+async function ended(file: Writable, signal: AbortSignal): Promise<void> {
+  file.end();
+  await finished(file, { signal });
 }

@@ -15,7 +15,7 @@ import { nextName, NotShareable, shareLayers, writeRemoved } from './incremental
 import { digestList, DIGESTS_FILE, IDENTITY_FILE, KEYS_FILE, manifestText, readManifest } from './manifest.ts';
 import { atPriority } from './priority.ts';
 import { Meter } from './progress.ts';
-import { readWhole } from './read.ts';
+import { proveFrame, readWhole } from './read.ts';
 import { openSource } from './sources/reading.ts';
 import type { BackupWriter } from './stores/contract.ts';
 import { requireTar } from './tar.ts';
@@ -69,7 +69,7 @@ async function make(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, in
   try {
     await plan.onStep?.('begun');
     const written = await write(tar, plan, run, meter, writer, incremental);
-    const { manifest, text, ...sizes } = written;
+    const { manifest, text, sizeOnDisk, sizeAdded, read } = written;
     await readBack(plan, run, writer, written);
     await plan.onStep?.('verified');
     await run.beforePublish();
@@ -78,7 +78,7 @@ async function make(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, in
     await proveManifest(plan);
     await incremental?.commit(plan.name, sha256Of(digestList(manifest, text)), (warning) => run.onWarning?.(warning));
     meter.finish();
-    return { manifest, ...sizes, location: plan.store.locationOf(plan.name) };
+    return { manifest, sizeOnDisk, sizeAdded, read, location: plan.store.locationOf(plan.name) };
   } catch (error) {
     // A store that has vanished cannot be cleaned; a sweep finds what is left.
     const left = await writer.discard();
@@ -101,8 +101,8 @@ async function expectTotals(tar: Tar, plan: BackupPlan, signal: AbortSignal, met
 interface Written {
   manifest: Manifest;
   text: string;
-  /** Names of archives that it shares, and that have been read to their ends already. */
-  shared: ReadonlySet<string>;
+  /** Names of archives that have been read to their ends already: when an earlier backup was made, or when they were written. */
+  proven: ReadonlySet<string>;
   /** Of all files, the manifest included. */
   sizeOnDisk: number;
   sizeAdded: number;
@@ -115,6 +115,7 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
   const names = archiveNames(plan.archives, encryption !== null);
   const archives: ManifestArchive[] = [];
   const shared = new Set<string>();
+  const proven = new Set<string>();
   const recipient = encryption?.recipient ?? null;
   for (const [index, { group, source }] of plan.archives.entries()) {
     const whole = names[index] ?? '';
@@ -122,7 +123,7 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
     if (layers?.shared != null) {
       const older = await shareLayers(writer, layers.shared, whole, recipient);
       archives.push(...older);
-      for (const archive of older) shared.add(archive.file);
+      for (const { file, removed } of older) for (const name of [file, ...removed === undefined ? [] : [removed.file]]) shared.add(name);
       await plan.onStep?.(`shared ${whole}`);
       if (layers.next === null) continue;
     }
@@ -131,7 +132,11 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
     const job = { tar, source, store, writer, file, recipient, ...(layers?.next == null ? {} : { members: layers.next.members }) };
     const written = await writeArchive(job, run.signal, (bytes, files) => meter.add(bytes, files), (text) => run.onWarning?.(text));
     await plan.onStep?.(`wrote ${file}`);
-    const { files, directories, bytes, size, sha256, unreadable, attributed } = written;
+    const { files, directories, bytes, unreadable, attributed } = written;
+    const { size, sha256 } = written.stored ?? await proveFrame(writer.files, file, run.signal).catch((error: unknown) => {
+      throw isDamage(error) ? notWhatWasWritten(plan, error.message) : error;
+    });
+    if (written.stored === null) proven.add(file);
     incremental?.wrote(index, attributed, unreadable.length === 0);
     archives.push({
       file, group, source: describe(source), files, directories, bytes, size, sha256,
@@ -162,7 +167,7 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
   const small = [encryption?.wrappedIdentity.length ?? 0, keys?.length ?? 0, Buffer.byteLength(digests), Buffer.byteLength(text)].reduce((sum, size) => sum + size);
   const total = (of: ManifestArchive[]): number => of.reduce((sum, { size, removed }) => sum + size + (removed?.size ?? 0), small);
   return {
-    manifest, text, shared, sizeOnDisk: total(archives), sizeAdded: total(own),
+    manifest, text, proven: shared.union(proven), sizeOnDisk: total(archives), sizeAdded: total(own),
     read: { bytes: own.reduce((sum, { bytes }) => sum + bytes, 0), files: own.reduce((sum, { files }) => sum + files, 0) },
   };
 }
@@ -186,8 +191,8 @@ const sha256Of = (content: string | Uint8Array): string => createHash('sha256').
  *
  * @throws EngineError VERIFY_FAILED
  */
-async function readBack(plan: BackupPlan, run: BackupRun, writer: BackupWriter, { manifest, text, shared }: Written): Promise<void> {
-  const details = (await inspectFiles(writer.files, manifest, { signal: run.signal }, shared, false)).map(({ detail }) => detail);
+async function readBack(plan: BackupPlan, run: BackupRun, writer: BackupWriter, { manifest, text, proven }: Written): Promise<void> {
+  const details = (await inspectFiles(writer.files, manifest, { signal: run.signal }, proven, false)).map(({ detail }) => detail);
   const digests = { file: DIGESTS_FILE, sha256: sha256Of(digestList(manifest, text)) };
   await readWhole(writer.files, digests, null, run.signal).catch((error: unknown) => {
     if (!isDamage(error)) throw error;

@@ -34,8 +34,10 @@ function environment(more: Readonly<Record<string, string>> = {}): NodeJS.Proces
 }
 
 export interface StartOptions {
-  stdin?: boolean;
-  stdout?: boolean;
+  /** True: a stream. A number: a file that is open to be read, and that is read from its beginning. */
+  stdin?: boolean | number;
+  /** True: a stream. A number: a file that is open to be written. */
+  stdout?: boolean | number;
   /** What the program finds in its environment besides; the place for a password, which arguments would show to all. */
   env?: Readonly<Record<string, string>>;
   /** How much of its standard error is kept, in characters. */
@@ -53,7 +55,7 @@ export function start(path: string, args: readonly string[], options: StartOptio
   const process = spawn(path, args, {
     detached: true,
     env: environment(env),
-    stdio: [options.stdin === true ? 'pipe' : 'ignore', options.stdout === true ? 'pipe' : 'ignore', 'pipe'],
+    stdio: [stdioOf(options.stdin), stdioOf(options.stdout), 'pipe'],
   });
   applyPriority(process.pid);
   let stderr = '';
@@ -70,6 +72,8 @@ export function start(path: string, args: readonly string[], options: StartOptio
   exit.catch(() => undefined);
   return { stdin: process.stdin, stdout: process.stdout, exit, kill: () => void process.kill('SIGKILL') };
 }
+
+const stdioOf = (wish: boolean | number = false): 'pipe' | 'ignore' | number => (typeof wish === 'number' ? wish : wish ? 'pipe' : 'ignore');
 
 /** Ends the child when the signal comes, whatever it is waiting for. Answers the child. */
 export function killedBy(signal: AbortSignal, child: Child): Child {

@@ -12,7 +12,7 @@ import { throwIfCancelled } from './faults.ts';
 import { release } from './memory.ts';
 import { ChildInput, InputRefused } from './process.ts';
 import type { BackupFiles } from './stores/contract.ts';
-import { closed, decompression } from './zstd.ts';
+import { closed, decompression, flawOf } from './zstd.ts';
 
 const PIECE = 256 * 1024;
 
@@ -94,6 +94,26 @@ export async function readWhole(
     throw mismatch(expected.file, error instanceof Error ? error.message : String(error), error);
   }
   if (digest.result() !== expected.sha256) throw mismatch(expected.file, 'its digest differs');
+}
+
+/**
+ * Reads a file that the zstd program has written, and has the program decompress it: whether it holds what it was given.
+ *
+ * @returns its length, and its digest, lower-case hexadecimal
+ * @throws EngineError DIGEST_MISMATCH where it does not; STORE_UNREACHABLE, IO; CancelledError
+ */
+export async function proveFrame(files: BackupFiles, file: string, signal: AbortSignal): Promise<{ size: number; sha256: string }> {
+  throwIfCancelled(signal);
+  const digest = new Digest(() => undefined);
+  // The program reads from a place of its own.
+  const [{ stream }, other] = [await files.read(file), await files.read(file)];
+  const proving = other.stream.descriptor === undefined ? Promise.resolve(null) : flawOf(other.stream.descriptor, signal);
+  const [read, flaw] = await Promise.allSettled([pipeline(stream, digest, new Nowhere(), { signal }), proving]);
+  other.stream.destroy();
+  throwIfCancelled(signal);
+  for (const { reason } of [read, flaw].filter((result) => result.status === 'rejected')) throw reason;
+  if (flaw.status === 'fulfilled' && flaw.value !== null) throw mismatch(file, flaw.value);
+  return { size: digest.size, sha256: digest.result() };
 }
 
 function mismatch(file: string, reason: string, cause?: unknown): EngineError {

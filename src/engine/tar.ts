@@ -88,7 +88,9 @@ export const isLeftOut = (exclude: readonly string[]) => (name: string): boolean
 export function startCreating(tar: Tar, input: TarInput, purpose: 'archive' | 'estimate'): Child {
   const isListed = input.members !== undefined;
   const child = start(tar.path, [
-    '--create', '--format=posix', '--sparse', ...attributes(tar),
+    '--create', '--format=posix', '--sparse',
+    // They cost more than all else of an estimate, and add little to it.
+    ...(purpose === 'archive' ? attributes(tar) : []),
     // Without these, every header would hold the time of this very reading, and the number of the process.
     '--pax-option=delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f',
     '--sort=name', '--quoting-style=escape',

@@ -42,7 +42,7 @@ export async function verifyBackup(files: BackupFiles, run: VerifyRun): Promise<
 /**
  * The same for every file that a manifest names, beside the manifest itself.
  *
- * @param known archives that have been read already, in another backup that they are shared with: only their lengths are looked at
+ * @param known files that have been read already, when they were written or in a backup that they are shared with: only their lengths are looked at
  * @param isListed false: the digests alone are of interest, for instance of content that was looked at while it was written
  * @throws EngineError STORE_UNREACHABLE, TAR_MISSING; CancelledError
  */
@@ -53,10 +53,12 @@ export async function inspectFiles(files: BackupFiles, manifest: Manifest, run: 
   for (const keys of keyFiles(manifest)) await note(findings, readWhole(files, keys, null, run.signal));
   const sizes = known.size === 0 ? null : await files.sizes();
   for (const archive of manifest.archives) {
+    const { removed } = archive;
+    findings.push(...[archive, ...removed === undefined ? [] : [removed]]
+      .filter(({ file, size }) => known.has(file) && sizes?.get(file) !== size)
+      .map(({ file }): Finding => ({ problem: 'DIGEST_MISMATCH', detail: `${file} is not what was read before: its length differs` })));
+    if (removed !== undefined && !known.has(removed.file)) await note(findings, readWhole(files, removed, null, run.signal));
     if (known.has(archive.file)) {
-      findings.push(...[archive, ...archive.removed === undefined ? [] : [archive.removed]]
-        .filter(({ file, size }) => sizes?.get(file) !== size)
-        .map(({ file }): Finding => ({ problem: 'DIGEST_MISMATCH', detail: `${file} is not what was shared: its length differs` })));
       meter.add(archive.bytes, archive.files);
       continue;
     }
@@ -67,7 +69,6 @@ export async function inspectFiles(files: BackupFiles, manifest: Manifest, run: 
       reported += share;
       meter.add(share, 0);
     };
-    if (archive.removed !== undefined) await note(findings, readWhole(files, archive.removed, null, run.signal));
     await note(findings, isListed ? inspectArchive(files, archive, run.signal, onPass) : readWhole(files, archive, null, run.signal, onPass));
     meter.add(archive.bytes - reported, archive.files);
   }

@@ -2,16 +2,20 @@
  * zstd as streams: the zstd program of this machine, or Node's own where there is none. Both write and read the same
  * format.
  */
-import { Duplex } from 'node:stream';
+import { Duplex, Writable } from 'node:stream';
+import { GatewayError } from '../domain/errors.ts';
 import { ioFault } from './faults.ts';
 import { handOver, release } from './memory.ts';
-import { run, start } from './process.ts';
-import type { Child } from './process.ts';
+import { killedBy, run, start } from './process.ts';
+import type { Child, Exit } from './process.ts';
 import { NodeCompression, NodeDecompression } from './zstd-node.ts';
 
 /** zstd's own default: a better ratio than gzip at several times its speed. */
 const COMPRESSION_LEVEL = 3;
 const PROGRAM = 'zstd';
+
+/** One thread: more of them take more memory, and the other processors read and digest meanwhile. */
+const COMPRESSING = ['-q', '-c', `-${COMPRESSION_LEVEL}`, '-T1', '--check'];
 
 let found: Promise<boolean> | undefined;
 
@@ -24,9 +28,7 @@ async function hasProgram(): Promise<boolean> {
 
 /** Compresses what passes into one frame with a check sum. Closed, it has no child process any more. */
 export async function compression(): Promise<Duplex> {
-  // One thread: more of them take more memory, and the other processors read and digest meanwhile.
-  if (await hasProgram()) return new ProgramStream([`-${COMPRESSION_LEVEL}`, '-T1', '--check']);
-  return new NodeCompression(COMPRESSION_LEVEL);
+  return await hasProgram() ? new ProgramStream(COMPRESSING) : new NodeCompression(COMPRESSION_LEVEL);
 }
 
 /**
@@ -34,22 +36,61 @@ export async function compression(): Promise<Duplex> {
  * of the file and for whoever reads the content. Closed, it has no child process any more.
  */
 export async function decompression(): Promise<Duplex> {
-  return await hasProgram() ? new ProgramStream(['-d']) : new NodeDecompression();
+  return await hasProgram() ? new ProgramStream(['-q', '-c', '-d']) : new NodeDecompression();
+}
+
+/**
+ * Compresses what it is given into an open file; it finishes when the program has ended, before the file is lasting. Closed,
+ * it has no child process any more. Null where there is no zstd program. It fails with a system error, `code` and all,
+ * where the file could not be written.
+ */
+export async function compressionInto(file: number): Promise<Writable | null> {
+  return await hasProgram() ? new ProgramWriter(file) : null;
+}
+
+/** What of a frame in an open file cannot be decompressed to what its check sum says; null: nothing, or there is no program. */
+export async function flawOf(file: number, signal: AbortSignal): Promise<string | null> {
+  if (!await hasProgram()) return null;
+  const failure = failureOf(await killedBy(signal, start(PROGRAM, ['-q', '-t'], { stdin: file })).exit);
+  if (failure instanceof GatewayError) throw failure;
+  return failure === null ? null : failure.message;
 }
 
 /** Settles when a stream that has ended or failed has let go of everything. */
-export async function closed(stream: Duplex): Promise<void> {
+export async function closed(stream: Duplex | Writable): Promise<void> {
   stream.destroy();
   if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', resolve));
+}
+
+type Done = (error?: Error | null) => void;
+
+/** Gives the program a piece. @throws where it takes no more: how it ended, if that says why */
+async function give(child: Child, data: Buffer): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      child.stdin!.write(data, (error) => (error == null ? resolve() : reject(error)));
+    });
+  } catch (error) {
+    throw await failureIn(child) ?? error;
+  }
+  release(data);
+}
+
+/** Ends the program, and waits until it is gone. */
+function letGo({ stdin, stdout, exit, kill }: Child, reason: Error | null, done: Done): void {
+  kill();
+  stdin!.destroy();
+  stdout?.destroy();
+  exit.then(() => done(reason), () => done(reason));
 }
 
 /** Passes everything through the program. */
 class ProgramStream extends Duplex {
   readonly #child: Child;
 
-  constructor(options: readonly string[]) {
+  constructor(args: readonly string[]) {
     super({ readableHighWaterMark: 512 * 1024, writableHighWaterMark: 256 * 1024 });
-    this.#child = start(PROGRAM, ['-q', '-c', ...options], { stdin: true, stdout: true });
+    this.#child = start(PROGRAM, args, { stdin: true, stdout: true });
     const output = this.#child.stdout!;
     output.on('data', (piece: Buffer) => {
       if (!this.push(handOver(piece))) output.pause();
@@ -63,41 +104,68 @@ class ProgramStream extends Duplex {
     this.#child.stdout!.resume();
   }
 
-  override _write(data: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#child.stdin!.write(data, (error) => {
-      if (error == null) {
-        release(data);
-        done();
-      } else {
-        // How the program ended says more than that it takes no more.
-        void this.#end().then(() => done(error));
-      }
-    });
+  override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
+    give(this.#child, data).then(() => done(), done);
   }
 
-  override _final(done: () => void): void {
+  override _final(done: Done): void {
     this.#child.stdin!.end();
     done();
   }
 
-  override _destroy(reason: Error | null, done: (error?: Error | null) => void): void {
-    const { stdin, stdout, exit, kill } = this.#child;
-    kill();
-    stdin!.destroy();
-    stdout!.destroy();
-    exit.then(() => done(reason), () => done(reason));
+  override _destroy(reason: Error | null, done: Done): void {
+    letGo(this.#child, reason, done);
   }
 
   async #end(): Promise<void> {
-    try {
-      const { code, signal, stderr } = await this.#child.exit;
-      if (this.destroyed) return;
-      // Whoever ended it has said nothing about what passed.
-      if (signal !== null) this.destroy(ioFault(new Error(`${PROGRAM} was ended by ${signal}`), 'The work was cut short'));
-      else if (code !== 0) this.destroy(new Error(stderr.trim().split('\n').at(-1) || `${PROGRAM} ended with code ${code}`));
-      else this.push(null);
-    } catch {
-      // It never started, which has been told already.
-    }
+    const failure = await failureIn(this.#child);
+    if (this.destroyed) return;
+    if (failure === null) this.push(null);
+    else this.destroy(failure);
   }
+}
+
+/** Has the program write into an open file. */
+class ProgramWriter extends Writable {
+  readonly #child: Child;
+
+  constructor(file: number) {
+    super({ highWaterMark: 256 * 1024 });
+    this.#child = start(PROGRAM, COMPRESSING, { stdin: true, stdout: file });
+    // One that ends by itself before its input does has failed.
+    void failureIn(this.#child).then((failure) => {
+      if (failure !== null) this.destroy(failure);
+    });
+  }
+
+  override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
+    give(this.#child, data).then(() => done(), done);
+  }
+
+  override _final(done: Done): void {
+    this.#child.stdin!.end();
+    void failureIn(this.#child).then(done);
+  }
+
+  override _destroy(reason: Error | null, done: Done): void {
+    letGo(this.#child, reason, done);
+  }
+}
+
+const failureIn = (child: Child): Promise<Error | null> => child.exit.then(failureOf, (error: Error) => error);
+
+/** As the C library words them. */
+const SYSTEM_ERRORS: Record<string, string> = {
+  'No space left on device': 'ENOSPC', 'Disk quota exceeded': 'EDQUOT', 'Read-only file system': 'EROFS', 'Input/output error': 'EIO',
+  'Stale file handle': 'ESTALE', 'File too large': 'EFBIG',
+};
+
+/** Why the program did not do its work; null: it did. */
+function failureOf({ code, signal, stderr }: Exit): Error | null {
+  // Whoever ended it has said nothing about what passed.
+  if (signal !== null) return ioFault(new Error(`${PROGRAM} was ended by ${signal}`), 'The work was cut short');
+  if (code === 0) return null;
+  const reason = stderr.trim().split('\n').at(-1) || `${PROGRAM} ended with code ${code}`;
+  const [, errno] = Object.entries(SYSTEM_ERRORS).find(([words]) => reason.includes(words)) ?? [];
+  return Object.assign(new Error(reason), errno === undefined ? {} : { code: errno });
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CancelledError } from '../../src/domain/errors.ts';
 import { findTar, readManifest } from '../../src/engine/index.ts';
+import { createIdentity } from '../../src/engine/keys.ts';
 import { directory, file, filesAt, has, leftovers, makeBackup, makeSite, progressLog } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
 import { describeTree, isRoot, makeOddTree } from '../support/tree.ts';
@@ -222,16 +223,22 @@ describe('a backup that fails leaves nothing and says', () => {
     expect(names(site.store)).toEqual([]);
   });
 
-  test('that what was read back is not what was written', async () => {
+  test.each([
+    ['wrote USERS_CONFIG.tar.zst', 'USERS_CONFIG.tar.zst', 20], ['wrote USERS_CONFIG.tar.zst', 'USERS_CONFIG.tar.zst', -1],
+    ['wrote digests', 'USERS_CONFIG.tar.zst.age', 300], ['wrote digests', 'manifest.sha256', 20],
+  ])('that what was read back is not what was written: after %j, %s at byte %i', async (at, file, byte) => {
     const site = makeSite();
     const onStep = (step: string): void => {
-      if (step !== 'wrote digests') return;
-      const path = join(site.store, '.partial.test.1', 'USERS_CONFIG.tar.zst');
+      if (step !== at) return;
+      const path = join(site.store, '.partial.test.1', file);
       const content = fs.readFileSync(path);
-      content[20] = (content[20] ?? 0) ^ 1;
+      const nth = byte < 0 ? content.length + byte : byte;
+      content[nth] = (content[nth] ?? 0) ^ 1;
       fs.writeFileSync(path, content);
     };
-    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }], { code: 'VERIFY_FAILED' }, { onStep });
+    const sealed = file.endsWith('.age') ? await createIdentity('a passcode') : null;
+    const key = sealed === null ? undefined : { recipient: sealed.recipient, wrappedIdentity: sealed.wrapped };
+    await expectFailure(site, [{ group: 'USERS_CONFIG', source: directory(smallTree(site)) }], { code: 'VERIFY_FAILED' }, { onStep, key });
   });
 });
 

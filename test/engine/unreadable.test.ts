@@ -26,7 +26,7 @@ const SUMMARY = 'Exiting with failure status due to previous errors';
 function makeSource(site: Site): string {
   const root = join(site.place, 'source');
   fs.mkdirSync(join(root, 'z-directory'), { recursive: true });
-  fs.writeFileSync(join(root, 'a-large'), randomBytes(16 * MEGABYTE));
+  fs.writeFileSync(join(root, 'a-large'), randomBytes(48 * MEGABYTE));
   fs.writeFileSync(join(root, 'z-directory', 'file'), 'content');
   fs.writeFileSync(join(root, 'z-file'), 'content');
   return root;
@@ -44,7 +44,8 @@ async function backUpWhile(site: Site, files: FilesSource, disturb: (root: strin
     const writer = await begin(name, attempt);
     const create = writer.create.bind(writer);
     writer.create = async (archive) => {
-      const to = await create(archive);
+      // Without a descriptor it is this process that writes.
+      const to = Object.defineProperty(await create(archive), 'descriptor', { value: undefined });
       const write = to.write.bind(to) as (...given: unknown[]) => boolean;
       to.write = (...given: unknown[]): boolean => {
         if (!isDone) disturb(files.path);

@@ -4,7 +4,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { until } from '../support/gateway.ts';
+import { until, type GatewayProcess } from '../support/gateway.ts';
 import { backupIs, childrenOf, createBackup, createRestore, isWriting, makeBackup, makeIncompressible, openSite, requestRestore, restoreIs, type Site } from '../support/site.ts';
 import { describeTree } from '../support/tree.ts';
 
@@ -40,6 +40,11 @@ test('without GNU tar the gateway serves, and a backup fails with what to instal
   fs.rmSync(programs, { recursive: true });
 });
 
+/** The tar that writes an archive, not the one that only counts. */
+function archivingTar(gateway: GatewayProcess): number | undefined {
+  return childrenOf(gateway.process.pid ?? 0, 'tar').find((pid) => fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('--file=-'));
+}
+
 test('a source that is not there is named in the reason', async () => {
   const gateway = await site.start();
   fs.renameSync(site.at('rules'), site.at('elsewhere'));
@@ -54,8 +59,8 @@ test('a file that vanishes while it is backed up is named in the reason', async 
   const gateway = await site.start();
   fs.writeFileSync(site.at('users/vanishing'), 'the last by name');
   const { id } = await createBackup(gateway, { name: 'vanishing' });
-  // The archive's tar, not the one that only counts: it stands still in the large files before this one.
-  const tar = await until('tar reads', () => (isWriting(gateway, 'USERS_CONFIG') ? childrenOf(gateway.process.pid ?? 0, 'tar')[0] : undefined));
+  // It stands still in the large files before this one.
+  const tar = await until('tar reads', () => (isWriting(gateway, 'USERS_CONFIG') ? archivingTar(gateway) : undefined));
   process.kill(tar, 'SIGSTOP');
   fs.rmSync(site.at('users/vanishing'));
   process.kill(tar, 'SIGCONT');
@@ -67,7 +72,7 @@ test('a file that vanishes while it is backed up is named in the reason', async 
 test('a tar that something ends is told as such', async () => {
   const gateway = await site.start();
   const { id } = await createBackup(gateway, { name: 'ended' });
-  process.kill(await until('tar reads', () => (isWriting(gateway) ? childrenOf(gateway.process.pid ?? 0, 'tar')[0] : undefined)), 'SIGKILL');
+  process.kill(await until('tar reads', () => archivingTar(gateway)), 'SIGKILL');
   const backup = await backupIs(gateway, id, ['FAILED', 'SUCCESS']);
   expect(backup).toMatchObject({ status: 'FAILED', job: { error: expect.stringContaining('SIGKILL') } });
   expect(await site.oddities()).toEqual([]);

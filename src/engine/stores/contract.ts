@@ -83,7 +83,16 @@ export interface BackupFiles {
    * @throws EngineError FILE_MISSING; DIGEST_MISMATCH where it is no regular file; STORE_UNREACHABLE. The stream fails
    *   with STORE_UNREACHABLE
    */
-  read(file: string): Promise<{ size: number; stream: Readable }>;
+  read(file: string): Promise<{ size: number; stream: Readable & OnDisk }>;
+}
+
+/** A stream of a file that may lie on a file system of this machine. */
+export interface OnDisk {
+  /**
+   * The open file: a program may read it from its beginning, or write it, in place of the stream, which is then only
+   * destroyed, or ended. Absent: there is no such file.
+   */
+  readonly descriptor?: number;
 }
 
 /** A backup that is being written. Nobody else knows of it. */
@@ -96,7 +105,7 @@ export interface BackupWriter {
    * before removes what there is of it. Both it and this call fail with EngineError STORE_FULL or STORE_UNREACHABLE.
    * Once the write of a piece is acknowledged its memory is used for something else: the store has no need of it then.
    */
-  create(file: string): Promise<Writable>;
+  create(file: string): Promise<Writable & OnDisk>;
 
   /**
    * Takes over a file of another backup in the same store without copying its content. False: the store cannot.

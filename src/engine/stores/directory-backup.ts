@@ -4,7 +4,6 @@
  */
 import { link, lstat, open, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
 import { EngineError } from '../../domain/errors.ts';
 import { notPlain, openPlainFile, removeTree, renameWithoutReplacing, requireDirectory, syncDirectory, writeDurably } from '../disk.ts';
 import { errnoOf, isMissing, storeFault } from '../faults.ts';
@@ -42,7 +41,7 @@ export class DirectoryFiles implements BackupFiles {
     return isThere ? sizes : null;
   }
 
-  async read(file: string): Promise<{ size: number; stream: Readable }> {
+  async read(file: string): Promise<{ size: number; stream: FileReader }> {
     const handle = await openPlainFile(join(this.label, file)).catch(async (error: unknown) => {
       if (!isMissing(error)) throw storeFault(error, this.#store);
       await requireDirectory(this.#store);
@@ -73,7 +72,7 @@ export class DirectoryWriter implements BackupWriter {
     this.files = new DirectoryFiles(store, partial);
   }
 
-  async create(file: string): Promise<Writable> {
+  async create(file: string): Promise<FileWriter> {
     const path = join(this.#partial, file);
     const handle = await open(path, 'wx', 0o600).catch((error: unknown) => {
       throw storeFault(error, this.#store);

@@ -24,6 +24,10 @@ export class FileReader extends Readable {
     this.#store = store;
   }
 
+  get descriptor(): number {
+    return this.#handle.fd;
+  }
+
   override _read(): void {
     const piece = handOver(Buffer.allocUnsafeSlow(PIECE));
     this.#reading = this.#handle.read(piece, 0, PIECE, null).then(
@@ -49,6 +53,10 @@ export class FileWriter extends Writable {
     this.#handle = handle;
     this.#path = path;
     this.#store = store;
+  }
+
+  get descriptor(): number {
+    return this.#handle.fd;
   }
 
   override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {

@@ -16,6 +16,10 @@ import { DirectoryFiles, DirectoryWriter } from './directory-backup.ts';
 const PARTIAL_PREFIX = '.partial.';
 /** A backup under this name is being removed and is none any more. */
 const REMOVING_PREFIX = '.removing-';
+/** What a file system keeps for itself, and lets the superuser alone look into. */
+const FOUND_BY_FSCK = 'lost+found';
+/** So many backups are looked at once. */
+const LOOKED_AT_ONCE = 32;
 /** Below this not even a manifest is sure to fit. */
 const NEARLY_NOTHING_BYTES = 4 * 1024 * 1024;
 /** A dead network file system answers never, not late. */
@@ -52,17 +56,25 @@ export class DirectoryStore implements Store {
   }
 
   async list(): Promise<string[]> {
-    const names: string[] = [];
-    for (const entry of await this.#entries()) {
-      if (!entry.isDirectory() || entry.name.startsWith('.')) continue;
-      if (await this.has(entry.name)) names.push(entry.name);
+    const names = (await this.#entries()).filter((entry) => entry.isDirectory() && !entry.name.startsWith('.') && entry.name !== FOUND_BY_FSCK).map(({ name }) => name);
+    const found: string[] = [];
+    for (let at = 0; at < names.length; at += LOOKED_AT_ONCE) {
+      const some = names.slice(at, at + LOOKED_AT_ONCE);
+      const areBackups = await Promise.all(some.map((name) => this.#hasManifest(name)));
+      found.push(...some.filter((_name, nth) => areBackups[nth]));
     }
-    return names.sort();
+    // Without this, one that went away in the middle would look like one with few backups.
+    await requireDirectory(this.localPath);
+    return found.sort();
   }
 
   async has(name: string): Promise<boolean> {
     requireBackupName(name);
     await requireDirectory(this.localPath);
+    return this.#hasManifest(name);
+  }
+
+  async #hasManifest(name: string): Promise<boolean> {
     try {
       return (await lstat(join(this.localPath, name, MANIFEST_FILE))).isFile();
     } catch (error) {
