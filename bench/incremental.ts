@@ -101,9 +101,3 @@ async function ended(gateway: GatewayProcess, id: string, wanted: string | null)
     if (to === 'FAILED') throw new Error(`The backup failed: ${backup?.job?.error}`);
   }
 }
-
-// On its own: `node bench/incremental.ts [files] [megabytes] [runs]`.
-if (import.meta.main) {
-  const [files = 70_000, megabytes = 2_000, runs = 3] = process.argv.slice(2).map(Number);
-  await measureIncremental({ files, megabytes, runs });
-}
