@@ -35,7 +35,7 @@ export const BackupStatusEnum = enumOf('BackupStatus', BACKUP_STATUSES, 'Where a
   SUCCESS: 'Complete, on disk, read back and verified.',
   CANCELLING: 'It was deleted while it ran; the worker is stopping.',
   DELETING: 'Its files are being removed; then the record goes.',
-  MISSING: 'Its files have been moved away or removed from outside. SUCCESS again once they are back.',
+  MISSING: 'Its files have been moved away or removed from outside. SUCCESS again once they are back and verified.',
 });
 
 export const RestoreStatusEnum = enumOf('RestoreStatus', RESTORE_STATUSES, 'Where a restore is in its life.', {
@@ -43,15 +43,15 @@ export const RestoreStatusEnum = enumOf('RestoreStatus', RESTORE_STATUSES, 'Wher
   REQUESTING: 'Asked for; the worker has not begun yet.',
   INITIALIZING: 'The worker looks up what goes where.',
   IN_PROGRESS: 'The backup is verified, unpacked beside its targets, then takes their place.',
-  FAILED: 'It could not be done; its job says why. The old content is in place.',
-  SUCCESS: 'Every group is exactly what the backup holds.',
+  FAILED: 'It could not be done; its job says why. The old content is in place, unless the job says otherwise.',
+  SUCCESS: 'Every group is exactly what the backup holds; what the patterns of a source leave out is as it was.',
 });
 
 export const JobStatusEnum = enumOf('JobStatus', JOB_STATUSES, 'Where a job is in its life.', {
   SUBMITTED: 'Waiting for a worker.',
   EXECUTING: 'A worker is at it. A job whose worker died is run again and stays EXECUTING.',
   CANCELLING: 'It was cancelled; the worker is stopping.',
-  CANCELLED: 'It was stopped and left nothing behind.',
+  CANCELLED: 'It was stopped and left nothing behind. What a SCAN has found and a RETENTION has removed counts.',
   FAILED: 'It failed; `error` says why and what to do.',
   COMPLETED: 'Done.',
 });
@@ -60,7 +60,7 @@ export const JobOperationEnum = enumOf('JobOperation', JOB_OPERATIONS, 'What a j
   BACKUP: 'Makes a backup.',
   RESTORE: 'Restores groups of a backup.',
   DELETE: 'Removes a backup, files and record.',
-  VERIFY: 'Reads a backup again and checks its digests.',
+  VERIFY: 'Reads a backup again and compares it with its digests.',
   RETENTION: 'Removes backups that retention no longer keeps.',
   SCAN: 'Finds the backups in a store.',
   DRILL: 'Restores a backup into a scratch directory, checks it and removes it again.',
@@ -110,7 +110,7 @@ export const BackupStoreTypeEnum = enumOf('BackupStoreType', STORE_TYPES, 'What 
 export const BackupStoreStatusEnum = enumOf('BackupStoreStatus', STORE_STATUSES, 'Whether a store can be used.', {
   READY: 'It can be read and written.',
   UNREACHABLE: 'It cannot be read or written now.',
-  FULL: 'It has no room for another backup.',
+  FULL: 'It has no room left for any backup.',
 });
 
 export const ValidityProblemEnum = enumOf('ValidityProblem', VALIDITY_PROBLEMS, 'Why a backup is not valid. Values will be added.', {

@@ -16,7 +16,7 @@ export type BackupStatus =
   | 'INITIALIZING'
   /** The worker writes and then verifies it. */
   | 'IN_PROGRESS'
-  /** Its files have been moved away or removed from outside. SUCCESS again once they are back. */
+  /** Its files have been moved away or removed from outside. SUCCESS again once they are back and verified. */
   | 'MISSING'
   /** Complete, on disk, read back and verified. */
   | 'SUCCESS';
@@ -85,7 +85,7 @@ export type CreateRestoreInput = {
 
 /** Where a job is in its life. */
 export type JobStatus =
-  /** It was stopped and left nothing behind. */
+  /** It was stopped and left nothing behind. What a SCAN has found and a RETENTION has removed counts. */
   | 'CANCELLED'
   /** It was cancelled; the worker is stopping. */
   | 'CANCELLING'
@@ -100,7 +100,7 @@ export type JobStatus =
 
 /** Where a restore is in its life. */
 export type RestoreStatus =
-  /** It could not be done; its job says why. The old content is in place. */
+  /** It could not be done; its job says why. The old content is in place, unless the job says otherwise. */
   | 'FAILED'
   /** The worker looks up what goes where. */
   | 'INITIALIZING'
@@ -110,7 +110,7 @@ export type RestoreStatus =
   | 'PENDING'
   /** Asked for; the worker has not begun yet. */
   | 'REQUESTING'
-  /** Every group is exactly what the backup holds. */
+  /** Every group is exactly what the backup holds; what the patterns of a source leave out is as it was. */
   | 'SUCCESS';
 
 /** Every rule that a mutation can find broken, by a symbol to switch on. Values will be added. */

@@ -16,7 +16,7 @@ export type BackupStatus =
   | 'INITIALIZING'
   /** The worker writes and then verifies it. */
   | 'IN_PROGRESS'
-  /** Its files have been moved away or removed from outside. SUCCESS again once they are back. */
+  /** Its files have been moved away or removed from outside. SUCCESS again once they are back and verified. */
   | 'MISSING'
   /** Complete, on disk, read back and verified. */
   | 'SUCCESS';

@@ -16,7 +16,7 @@ const BackupLimits = builder.objectRef<RunLimits>('BackupLimits').implement({
   description: 'How backups of one type are run, as the deployment file says.',
   fields: (t) => ({
     priority: t.expose('priority', { type: BackupPriorityEnum, nullable: true, description: 'How much they may hold up other work; null: as HIGH.' }),
-    timeLimitMinutes: t.exposeFloat('timeLimitMinutes', { nullable: true, description: 'Minutes from its beginning after which a backup that is not done ends FAILED; null: none.' }),
+    timeLimitMinutes: t.exposeFloat('timeLimitMinutes', { nullable: true, description: 'After how many minutes from its beginning, `before` hooks included, a backup that is not done ends FAILED; null: never.' }),
   }),
 });
 
@@ -32,7 +32,7 @@ BackupConfiguration.implement({
   fields: (t) => ({
     id: t.id({ description: 'The global id.', resolve: idOf('BackupConfiguration') }),
     databaseId: t.field({ type: 'Long', extensions: reads('number'), description: "The vendor's configuration_id: 1 for the deployed one, 2 for the staged one.", resolve: ({ number }) => number }),
-    retentionPeriodDays: t.exposeInt('retentionPeriodDays', { description: 'For how many days scheduled backups are kept.' }),
+    retentionPeriodDays: t.exposeInt('retentionPeriodDays', { description: 'For how many days of 24 hours the backups of a schedule are kept that has no keepDays of its own.' }),
     dataBackupHosts: t.field({
       type: [Host], extensions: reads('deploymentId', 'dataBackupHosts'),
       description: 'The hosts configured for DATA backups (1014).',
@@ -63,9 +63,9 @@ const StageBackupConfigurationInput = builder.inputType('StageBackupConfiguratio
   description: 'What stageBackupConfiguration needs. What is left out stays as it is.',
   validate: stageBackupConfigurationForm,
   fields: (t) => ({
-    id: t.id({ required: true, description: 'Which configuration: its global id, or its configuration_id.' }),
-    retentionPeriodDays: t.int({ description: 'For how many days scheduled backups are kept, 1 to 36500.' }),
-    dataBackupHostIds: t.idList({ description: 'The hosts configured for DATA backups, by global ids or host_ids.' }),
+    id: t.id({ required: true, description: 'Which configuration: its global id, or its configuration_id (1007).' }),
+    retentionPeriodDays: t.int({ description: 'For how many days the backups of a schedule are kept that has no keepDays of its own, 1 to 36500 (2013).' }),
+    dataBackupHostIds: t.idList({ description: 'All hosts configured for DATA backups, by global ids or host_ids, in place of those before (1009, 1013).' }),
   }),
 });
 

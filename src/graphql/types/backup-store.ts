@@ -14,8 +14,8 @@ BackupStore.implement({
     type: t.expose('type', { type: BackupStoreTypeEnum, description: 'What kind of place it is.' }),
     isDefault: t.exposeBoolean('isDefault', { description: 'Whether a backup goes there that names no store.' }),
     requiresPasscode: t.exposeBoolean('requiresPasscode', { description: 'Whether it takes encrypted backups only (2002).' }),
-    status: t.expose('status', { type: BackupStoreStatusEnum, description: 'Whether it can be used, as the worker last found it; it looks every few seconds.' }),
-    statusDetail: t.exposeString('statusDetail', { nullable: true, description: 'Why it is not READY, in words.' }),
+    status: t.expose('status', { type: BackupStoreStatusEnum, description: 'Whether it can be used, as the worker last found it; it looks every two seconds, at an object store that is READY every thirty. A backup is started in a READY one only (2005).' }),
+    statusDetail: t.exposeString('statusDetail', { nullable: true, description: 'Why it is not READY, in words; null where it is.' }),
   }),
 });
 

@@ -35,7 +35,7 @@ Deployment.implement({
         );
       },
     }),
-    hasUndeployedChanges: t.exposeBoolean('hasUndeployedChanges', { description: 'Whether something is staged and not deployed; meanwhile createBackup is refused (1011).' }),
+    hasUndeployedChanges: t.exposeBoolean('hasUndeployedChanges', { description: 'Whether something is staged and not deployed, by a mutation or in the deployment file as the last start read it; meanwhile createBackup is refused (1011).' }),
     isRebalancing: t.exposeBoolean('isRebalancing', { description: 'Whether its data nodes are being rebalanced; meanwhile no restore starts (1014).' }),
   }),
 });
@@ -45,7 +45,7 @@ const DeploymentConnection = connectionType(Deployment, 'Deployment', 'deploymen
 builder.queryFields((t) => ({
   deployment: t.field({
     type: Deployment, nullable: true,
-    description: 'A deployment; without id the default one.',
+    description: 'A deployment, without id the default one; null where there is none.',
     args: { id: t.arg.id({ description: 'Its global id.' }) },
     resolve: async (_root, { id }, context, info) => {
       const ref = readOptionalId('Deployment', id);
@@ -75,14 +75,14 @@ const payload = (name: string, description: string) => builder.objectRef<{ deplo
 const SetRebalancingInput = builder.inputType('SetRebalancingInput', {
   description: 'What setRebalancing needs.',
   fields: (t) => ({
-    deploymentId: t.id({ description: 'Which deployment; the default one where it is left out.' }),
+    deploymentId: t.id({ description: 'Which deployment; the default one where it is left out (2012).' }),
     rebalancing: t.boolean({ required: true, description: 'Whether data nodes are being rebalanced.' }),
   }),
 });
 
 const DeployStagedChangesInput = builder.inputType('DeployStagedChangesInput', {
   description: 'What deployStagedChanges needs.',
-  fields: (t) => ({ deploymentId: t.id({ description: 'Which deployment; the default one where it is left out.' }) }),
+  fields: (t) => ({ deploymentId: t.id({ description: 'Which deployment; the default one where it is left out (2012).' }) }),
 });
 
 const SetRebalancingPayload = payload('SetRebalancingPayload', 'The rebalancing was declared or ended.');
@@ -98,7 +98,7 @@ builder.mutationFields((t) => ({
   }),
   deployStagedChanges: t.field({
     type: DeployStagedChangesPayload, errors: orViolations('DeployStagedChangesResult'),
-    description: 'Puts everything that is staged into force.',
+    description: 'Puts everything that is staged into force: what mutations have staged, and what had been edited in the deployment file when it was last read, at a start.',
     args: { input: t.arg({ type: DeployStagedChangesInput, required: true, description: 'Which deployment.' }) },
     resolve: (_root, { input }, context) => change('deployStagedChanges', context, () =>
       deployStagedChanges(context, readOptionalId('Deployment', input.deploymentId))),

@@ -29,9 +29,9 @@ Host.implement({
     hostname: t.exposeString('hostname', { description: 'Its host name.' }),
     isConsole: t.exposeBoolean('isConsole', { description: 'Whether it is the console: the one host on which CONFIG backups are made (1012).' }),
     status: t.expose('status', { type: HostStatusEnum, description: 'Where it is in its life; only an ACTIVE host is backed up (1010).' }),
-    components: t.expose('components', { type: [HostComponentEnum], description: 'What runs on it.' }),
+    components: t.expose('components', { type: [HostComponentEnum], description: 'What runs on it, which decides what it can be asked for (1013, 1030, 1032).' }),
     storesArielData: t.boolean({ extensions: reads('components'), description: 'Whether it stores ariel data, which a DATA backup needs (1013).', resolve: storesArielData }),
-    version: t.exposeString('version', { description: 'Its version.' }),
+    version: t.exposeString('version', { description: "The version of what runs on it; the deployment's, where the deployment file says nothing else." }),
     worker: t.field({
       type: HostWorkerType, nullable: true, extensions: reads(),
       description: 'The worker that last worked for it; null where none has in the last day, or it was stopped in order. Without one its jobs wait.',
@@ -55,7 +55,7 @@ builder.queryField('hosts', (t) => t.field({
 const StageHostInput = builder.inputType('StageHostInput', {
   description: 'What stageHost needs.',
   fields: (t) => ({
-    id: t.id({ required: true, description: 'Which host: its global id, or its host_id.' }),
+    id: t.id({ required: true, description: 'Which host: its global id, or its host_id (1009).' }),
     status: t.field({ type: HostStatusEnum, description: 'The status that it has once it is deployed; left out: as it is.' }),
   }),
 });

@@ -34,20 +34,20 @@ Job.implement({
     url: t.string({ extensions: reads('jobId'), description: 'Where the job can be read; the documented jobsUrl. The same token is needed there.', resolve: ({ id }, _args, context) => jobUrl(context.publicUrl(), globalId('Job', id)) }),
     operation: t.expose('operation', { type: JobOperationEnum, description: 'What it does.' }),
     status: t.expose('status', { type: JobStatusEnum, description: 'Where it is in its life.' }),
-    progress: t.field({ type: JobProgress, nullable: true, extensions: reads('bytesDone', 'bytesTotal', 'filesDone', 'filesTotal'), description: 'How far it is; null until it tells.', resolve: (job) => (job.bytesDone === null ? null : job) }),
-    messages: t.exposeStringList('messages', { description: 'What it noted on the way, the oldest first.' }),
+    progress: t.field({ type: JobProgress, nullable: true, extensions: reads('bytesDone', 'bytesTotal', 'filesDone', 'filesTotal'), description: 'How far it is; null until it tells, and for what has no progress. It stays as it was when the job ends.', resolve: (job) => (job.bytesDone === null ? null : job) }),
+    messages: t.exposeStringList('messages', { description: 'What it noted on the way, for a person to read, the oldest first; the first hundred.' }),
     unreadableFiles: t.exposeStringList('unreadableFiles', { description: 'Of a backup: files that could not be read, changed while they were read or vanished, each with the reason, where their source lets that pass. At most the first thousand of a source, then how many more.' }),
-    error: t.exposeString('error', { nullable: true, description: 'Why it failed, in words a person can act on.' }),
+    error: t.exposeString('error', { nullable: true, description: 'Why it FAILED, in words a person can act on; null otherwise.' }),
     waitingFor: t.string({
       nullable: true, extensions: reads('status'),
-      description: 'What an unfinished job waits for before anything can happen: the worker of a host that is not there. null: it is at work, will soon be, or has ended.',
+      description: 'What an unfinished job waits for before anything can happen, in words: the worker of a host that is not there, or, of a restore that had begun to replace its targets, the worker that has its journal. null: it is at work, will soon be, or has ended.',
       resolve: ({ id, status }, _args, context) => (status === 'COMPLETED' || status === 'FAILED' || status === 'CANCELLED' ? null
         : context.loaders.batch('waiting-job', '', (ids: readonly number[]) => waitingForOf(context.db, ids)).load(id)),
     }),
-    initiatedBy: t.exposeString('initiatedBy', { description: 'Who started it.' }),
+    initiatedBy: t.exposeString('initiatedBy', { description: 'Who started it: the name of the token, "schedule" and the name of a schedule, "retention", or "system" for the first scan of a store.' }),
     timeSubmitted: t.expose('timeSubmitted', { type: 'DateTime', description: 'When it was queued.' }),
     timeStarted: t.expose('timeStarted', { type: 'DateTime', nullable: true, description: 'When a worker first began; null until then.' }),
-    timeUpdated: t.expose('timeUpdated', { type: 'DateTime', description: 'When its status or progress was last written.' }),
+    timeUpdated: t.expose('timeUpdated', { type: 'DateTime', description: 'When its status, progress or messages were last written.' }),
     timeEnded: t.expose('timeEnded', { type: 'DateTime', nullable: true, description: 'When it ended; null until then.' }),
     backup: t.field({ type: Backup, nullable: true, extensions: reads('backupId'), description: 'The backup that it works on; null where there is none, or it is gone.', resolve: ({ backupId }, _args, context, info) => load('Backup', backupId, context, info) }),
     restore: t.field({ type: Restore, nullable: true, extensions: reads('restoreId'), description: 'The restore that it runs; null where there is none, or its record is gone.', resolve: ({ restoreId }, _args, context, info) => load('Restore', restoreId, context, info) }),
@@ -108,7 +108,7 @@ const CancelJobPayload = builder.objectRef<{ job: JobRow }>('CancelJobPayload').
 
 builder.mutationField('cancelJob', (t) => t.field({
   type: CancelJobPayload, errors: orViolations('CancelJobResult'),
-  description: 'Cancels a job. A backup goes, as deleteBackup would have it; a restore is PENDING again, with nothing touched.',
+  description: 'Cancels a job. A backup goes, as deleteBackup would have it; a restore is PENDING again, with nothing touched; what only reads stops. A deletion, and a restore that has begun to replace anything, go on (2009).',
   args: { input: t.arg({ type: CancelJobInput, required: true, description: 'Which job.' }) },
   resolve: (_root, { input }, context) => change('cancelJob', context, async () => cancelJob(context, await readJobId(input.id, context))),
 }));

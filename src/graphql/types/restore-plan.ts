@@ -31,8 +31,14 @@ const PlannedGroupType = builder.objectRef<PlannedGroup>('RestorePlanGroup').imp
     targets: t.exposeStringList('targets', { description: 'The directories and files that it would replace.' }),
     databases: t.exposeStringList('databases', { description: 'The databases that it would replace whole: host, port and name. What differs in them is not looked at.' }),
     added: t.field({ type: PlannedEntriesType, description: 'In the backup and not there now: they would come back.', resolve: ({ added }) => added }),
-    changed: t.field({ type: PlannedEntriesType, description: 'Another kind, content, mode, owner or link target now than in the backup: they would be as they were. Another time alone is no change.', resolve: ({ changed }) => changed }),
+    changed: t.field({ type: PlannedEntriesType, description: 'Another kind, content, mode, owner or link target now than in the backup: they would be as they were. Another time alone is no change; extended attributes and access control lists are not looked at.', resolve: ({ changed }) => changed }),
     removed: t.field({ type: PlannedEntriesType, description: 'There now and not in the backup: they would go.', resolve: ({ removed }) => removed }),
+    unreadable: t.field({
+      type: PlannedEntriesType,
+      description: 'There now and not readable for the worker, so that nobody can say whether they would change: counted here alone, with what lies below them where that is known. Only of sources with onUnreadable: WARN; of others, such a file ends the plan with the error PLAN_FAILED.',
+      // Plans of earlier versions do not tell.
+      resolve: ({ unreadable }) => (unreadable as PlannedEntries | undefined) ?? { count: 0, paths: [] },
+    }),
     unchanged: t.expose('unchanged', { type: 'Long', description: 'How many files, directories and links are as they are in the backup.' }),
     bytesToWrite: t.expose('bytesToWrite', { type: 'Long', description: 'Bytes of the files that are added or changed.' }),
     bytesToUnpack: t.expose('bytesToUnpack', { type: 'Long', description: 'Bytes of all files of the group: the restore unpacks them all before it replaces anything, and needs that much free space.' }),

@@ -11,8 +11,8 @@ const BackupOrigin = builder.objectRef<Origin>('BackupOrigin').implement({
   description: 'Whose a backup is that another console made, as its manifest has it.',
   fields: (t) => ({
     deployment: t.exposeString('deployment', { description: 'The name of its deployment.' }),
-    hostId: t.expose('hostId', { type: 'Long', description: "Its host's host_id there." }),
-    hostname: t.exposeString('hostname', { description: "Its host's name there." }),
+    hostId: t.expose('hostId', { type: 'Long', description: "Its host's host_id there; 0 where its manifest does not say." }),
+    hostname: t.exposeString('hostname', { description: "Its host's name there; empty where its manifest does not say." }),
     consoleAddress: t.exposeString('consoleAddress', { nullable: true, description: 'The network address of the console there, where it has one.' }),
     name: t.string({ nullable: true, description: "The backup's name there; it has another here where that was taken.", resolve: ({ name }) => name ?? null }),
   }),
@@ -25,11 +25,11 @@ builder.objectFields(Backup, (t) => ({
 const ScanReport = builder.objectRef<Report>('ScanReport').implement({
   description: 'What a scan made of the backups in a store.',
   fields: (t) => ({
-    found: t.exposeInt('found', { description: 'Entered into the catalogue.' }),
-    known: t.exposeInt('known', { description: 'In the catalogue before.' }),
-    damaged: t.exposeInt('damaged', { description: 'Of those found: not whole, so that isValid is false.' }),
-    foreign: t.exposeInt('foreign', { description: 'Of those found: made by another console.' }),
-    ignored: t.exposeInt('ignored', { description: "Not entered, because nothing can be learnt about them, or they are left over from an attempt that another replaced; the job's messages name them." }),
+    found: t.exposeInt('found', { description: 'How many were entered into the catalogue.' }),
+    known: t.exposeInt('known', { description: 'How many the catalogue had before.' }),
+    damaged: t.exposeInt('damaged', { description: 'How many of those found are not whole, so that isValid is false.' }),
+    foreign: t.exposeInt('foreign', { description: 'How many of those found another console made.' }),
+    ignored: t.exposeInt('ignored', { description: "How many were not entered, because nothing can be learnt about them, or they are left over from an attempt that another replaced; the job's messages name them." }),
   }),
 });
 
