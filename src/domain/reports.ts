@@ -34,6 +34,8 @@ export interface PlannedGroup {
   added: PlannedEntries;
   changed: PlannedEntries;
   removed: PlannedEntries;
+  /** There now and not readable, where the source lets that pass: whether the restore would change them is not known. */
+  unreadable: PlannedEntries;
   unchanged: number;
   /** Bytes of the files that are added or changed. */
   bytesToWrite: number;

@@ -37,6 +37,8 @@ export interface Comparison {
   directory: string | null;
   /** Of an archive of one file: what the file is called now. */
   fileName: string | null;
+  /** Told of each member, by its name, whose counterpart cannot be read. Absent: that ends the comparison. */
+  onUnreadable?: ((name: string) => void) | undefined;
 }
 
 /** A member's line, as `tar -vv` lists it with every name in quotes. */
@@ -48,15 +50,15 @@ const DIFFERENCE = /^"(?:[^"\\]|\\.)*": (.+)$/s;
  *
  * @param onPass called with the bytes of the tar stream that passed and the files that began in them
  * @returns how many members have no counterpart
- * @throws EngineError SOURCE_UNREADABLE where a counterpart cannot be read; DIGEST_MISMATCH, ARCHIVE_UNSAFE, FILE_MISSING,
+ * @throws EngineError SOURCE_UNREADABLE where a counterpart cannot be read and nobody is told of that; DIGEST_MISMATCH, ARCHIVE_UNSAFE, FILE_MISSING,
  *   STORE_UNREACHABLE; CancelledError
  */
 export async function compareArchive(
-  { tar, backup, archive, identity, directory, fileName }: Comparison, signal: AbortSignal,
+  { tar, backup, archive, identity, directory, fileName, onUnreadable }: Comparison, signal: AbortSignal,
   onPass: (bytes: number, files: number) => void, onMember: (member: ComparedMember) => void,
 ): Promise<number> {
   throwIfCancelled(signal);
-  const complaints = new Complaints();
+  const complaints = new Complaints(onUnreadable);
   const child = killedBy(signal, start(tar.path, [
     directory === null ? '--list' : '--compare', '--verbose', '--verbose', '--file=-', '--blocking-factor=128', '--numeric-owner', '--full-time', '--quoting-style=c',
     ...(fileName === null ? [] : [`--transform=flags=r;s|^.*$|${fileName.replaceAll(/[\\|&]/g, String.raw`\$&`)}|`]),
@@ -89,19 +91,29 @@ export async function compareArchive(
 class Complaints {
   missing = 0;
   readonly others: string[] = [];
+  readonly #onUnreadable: ((name: string) => void) | undefined;
   #rest = '';
+
+  constructor(onUnreadable?: (name: string) => void) {
+    this.#onUnreadable = onUnreadable;
+  }
 
   push(text: string): void {
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop() ?? '';
     for (const line of lines) {
+      const unreadable = this.#onUnreadable === undefined ? undefined : UNREADABLE.exec(line)?.[1];
       if (/: Cannot \w+: (No such file or directory|Not a directory)$/.test(line)) this.missing += 1;
+      else if (unreadable !== undefined) this.#onUnreadable?.(plainName(unquoted(unreadable.slice(1, -1))));
       else if (this.others.length < COMPLAINTS_KEPT && !/: Exiting with failure status/.test(line)) this.others.push(line.replace(/^[^:]*tar: /, ''));
     }
   }
 }
 
 const COMPLAINTS_KEPT = 20;
+
+/** A member whose counterpart cannot be read, for a reason that lies in the file. */
+const UNREADABLE = /: ("(?:[^"\\]|\\.)*"): (?:Warning: )?(?:Cannot (?:open|stat|read|readlink|seek)|Read error at byte \d+, while reading \d+ bytes?): (?:Permission denied|Operation not permitted|Input\/output error|I\/o error|Stale file handle|Structure needs cleaning)$/;
 
 /** Whether what tar says matters to a restore: owners are put back by the superuser alone. */
 export const canBePutBack = (difference: string): boolean => process.geteuid?.() === 0 || !/^(Uid|Gid) differs$/.test(difference);

@@ -4,10 +4,9 @@
  */
 import { lstat, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { FilesSource } from '../domain/deployment.ts';
 import type { PlannedEntries, PlannedGroup } from '../domain/reports.ts';
 import type { ContentGroup } from '../domain/vocabulary.ts';
-import { canBePutBack, compareArchive, plainName, unquoted } from './compare.ts';
+import { canBePutBack, compareArchive } from './compare.ts';
 import type { ComparedMember } from './compare.ts';
 import type { ManifestArchive, Progress, RestorePlan, RestoreTarget } from './contract.ts';
 import { exists } from './disk.ts';
@@ -17,13 +16,14 @@ import { identitiesOf } from './incremental/shared-keys.ts';
 import type { IdentityOf } from './incremental/shared-keys.ts';
 import { readNames } from './incremental/unpack.ts';
 import { readManifest } from './manifest.ts';
-import { killedBy } from './process.ts';
+import { namesIn } from './present.ts';
+import type { Present } from './present.ts';
 import { Meter } from './progress.ts';
 import { pairUp, requireKey } from './restore.ts';
-import { resolveSource, tarReadFault } from './source.ts';
+import { resolveSource } from './source.ts';
 import { firstKept } from './sources/keep.ts';
 import { selectionOf } from './sources/patterns.ts';
-import { isLeftOut, requireTar, startCreating } from './tar.ts';
+import { isLeftOut, requireTar } from './tar.ts';
 import type { Tar } from './tar.ts';
 
 export interface PlanRun {
@@ -72,7 +72,7 @@ export async function planRestore(plan: PlannedRestore, run: PlanRun): Promise<P
 
 function emptyGroup(group: ContentGroup): PlannedGroup {
   const none = (): PlannedEntries => ({ count: 0, paths: [] });
-  return { group, targets: [], databases: [], added: none(), changed: none(), removed: none(), unchanged: 0, bytesToWrite: 0, bytesToUnpack: 0 };
+  return { group, targets: [], databases: [], added: none(), changed: none(), removed: none(), unreadable: none(), unchanged: 0, bytesToWrite: 0, bytesToUnpack: 0 };
 }
 
 interface SourcePlan {
@@ -105,7 +105,8 @@ async function addSource({ tar, plan, run, meter, identityOf, target, layers }: 
   // A file where a directory is to be, or the other way round, is replaced as a whole.
   const isOfAnotherKind = isThere && (await lstat(path)).isDirectory() === isFile;
   // What is there and was not met in the archive yet, and whether it is a directory.
-  const left = isThere ? await namesIn(tar, source, path, plan.storePath, run.signal) : new Map<string, boolean>();
+  const nothing: Present = { names: new Map(), unreadable: new Set() };
+  const { names: left, unreadable: unseen } = isThere ? await namesIn(tar, source, path, plan.storePath, run.signal) : nothing;
   const pathOf = (name: string, isDirectory: boolean): string => {
     const shown = name === '' ? path : join(path, Buffer.from(name, 'latin1').toString('utf8'));
     return isDirectory && !shown.endsWith('/') ? `${shown}/` : shown;
@@ -120,13 +121,23 @@ async function addSource({ tar, plan, run, meter, identityOf, target, layers }: 
     group.bytesToWrite += member.size;
     add(group.changed, member.name, member.kind === 'd');
   };
+  // What cannot be read of the target, and is told once.
+  const told = new Set<string>();
+  const tellUnreadable = (name: string, isDirectory: boolean): void => {
+    if (told.has(name)) return;
+    told.add(name);
+    add(group.unreadable, name, isDirectory);
+  };
+  const isUnseen = (name: string): boolean => unseen.size > 0 && (unseen.has('') || andAbove(name).some((above) => unseen.has(above)));
   // tar compares the owners of regular files alone.
   const owned: ComparedMember[] = [];
 
   const onMember = (found: ComparedMember): void => {
     const member = isFile ? { ...found, name: '' } : found;
     group.bytesToUnpack += member.size;
-    if (!left.delete(member.name)) {
+    const isPresent = left.delete(member.name);
+    if (isUnseen(member.name)) return tellUnreadable(member.name, member.kind === 'd');
+    if (!isPresent) {
       changed.add(member.name);
       group.bytesToWrite += member.size;
       add(group.added, member.name, member.kind === 'd');
@@ -138,8 +149,18 @@ async function addSource({ tar, plan, run, meter, identityOf, target, layers }: 
   const directory = comparable ? (isFile ? dirname(path) : path) : null;
   const later = new LaterLayers();
   for (const archive of layers.toReversed()) {
-    await compareArchive({ tar, backup: plan.backup, archive, identity: identityOf(archive), directory, fileName: isFile && comparable ? basename(path) : null },
-      run.signal, (bytes, files) => meter.add(bytes, files), (member) => { if (later.leaves(member.name)) onMember(member); });
+    const unreadable: string[] = [];
+    await compareArchive({
+      tar, backup: plan.backup, archive, identity: identityOf(archive), directory, fileName: isFile && comparable ? basename(path) : null,
+      onUnreadable: source.onUnreadable === 'WARN' ? (name) => void unreadable.push(isFile ? '' : name) : undefined,
+    }, run.signal, (bytes, files) => meter.add(bytes, files), (member) => { if (later.leaves(member.name)) onMember(member); });
+    const undecided = new Set(unreadable.length > 0 ? owned.map(({ name }) => name) : []);
+    for (const name of unreadable) {
+      // It was taken for unchanged, since nothing was found to differ; what differs otherwise is known to change.
+      if (told.has(name) || changed.has(name) || later.isSettled(name) || undecided.has(name)) continue;
+      group.unchanged -= 1;
+      tellUnreadable(name, false);
+    }
     if (layers.length > 1) later.add(archive.removed === undefined ? [] : await readNames(plan.backup, archive.removed, identityOf(archive), run.signal));
   }
 
@@ -157,10 +178,32 @@ async function addSource({ tar, plan, run, meter, identityOf, target, layers }: 
   const selections = [selectionOf(whole.source), selectionOf(source)].filter((selection) => selection !== null);
   const hasPatterns = selections.length > 0 && source.type === 'DIRECTORY' && left.size > 0 && !isOfAnotherKind;
   const present = { from: path, selections, isLeftOut: isLeftOut(hasPatterns ? (await resolveSource(source, plan.storePath)).exclude : []) };
+  const keepsAny = async (name: string): Promise<boolean | 'unreadable'> => {
+    try {
+      return await firstKept(present, name, run.signal) !== null;
+    } catch (error) {
+      throwIfCancelled(run.signal);
+      if (source.onUnreadable !== 'WARN') throw error;
+      return 'unreadable';
+    }
+  };
   for (const [name, isDirectory] of left) {
-    const stays = hasPatterns && (!selections.every((selection) => selection.takes(name)) || (isDirectory && await firstKept(present, name, run.signal) !== null));
-    if (!stays) add(group.removed, name, isDirectory);
+    if (isUnseen(name)) {
+      tellUnreadable(name, isDirectory);
+      continue;
+    }
+    const stays = hasPatterns && (!selections.every((selection) => selection.takes(name)) || (isDirectory && await keepsAny(name)));
+    if (stays === 'unreadable') tellUnreadable(name, isDirectory);
+    else if (!stays) add(group.removed, name, isDirectory);
   }
+  for (const name of unseen) tellUnreadable(name, false);
+}
+
+/** A name and the directories that it lies in, the root left out. */
+function andAbove(name: string): string[] {
+  const names: string[] = [];
+  for (let above = name; above !== ''; above = above.slice(0, Math.max(0, above.lastIndexOf('/')))) names.push(above);
+  return names;
 }
 
 /** What layers that are unpacked later make of the members of an earlier one. They are looked at in the opposite order. */
@@ -172,9 +215,12 @@ class LaterLayers {
   /** Whether a member of the present layer is there when all are unpacked. */
   leaves(name: string): boolean {
     this.#current.push(name);
-    if (this.#members.has(name)) return false;
-    for (let above = name; above !== ''; above = above.slice(0, Math.max(0, above.lastIndexOf('/')))) if (this.#removed.has(above)) return false;
-    return true;
+    return !this.isSettled(name);
+  }
+
+  /** Whether a layer that is unpacked later holds it or removes it, so that the present one says nothing about it. */
+  isSettled(name: string): boolean {
+    return this.#members.has(name) || (this.#removed.size > 0 && andAbove(name).some((above) => this.#removed.has(above)));
   }
 
   /** The present layer is done; before it is unpacked, these names go. */
@@ -191,25 +237,3 @@ const isSuperuser = process.geteuid?.() === 0;
 const matters = (difference: string): boolean => difference !== 'Mod time differs' && canBePutBack(difference);
 
 const bytesPath = (root: string, name: string): Buffer => Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name, 'latin1')]);
-
-/** The names in a target that are its content, as tar would back it up now; true for a directory. */
-async function namesIn(tar: Tar, source: FilesSource, path: string, storePath: string | null, signal: AbortSignal): Promise<Map<string, boolean>> {
-  const isDirectory = (await lstat(path)).isDirectory();
-  const names = new Map<string, boolean>();
-  if (source.type === 'FILE' || !isDirectory) return names.set('', isDirectory);
-  const input = await resolveSource(source, storePath);
-  const child = killedBy(signal, startCreating(tar, input, 'estimate'));
-  let rest = '';
-  child.stdout?.on('data', (piece: Buffer) => {
-    const lines = (rest + piece.toString('latin1')).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) names.set(plainName(unquoted(line)), line.endsWith('/'));
-  });
-  const exit = await child.exit;
-  throwIfCancelled(signal);
-  // Directories on the way to what the patterns take are listed with it, and stay.
-  if (input.selection !== null) for (const name of names.keys()) if (name !== '' && !input.selection.takes(name)) names.delete(name);
-  // 1: something changed meanwhile, which a plan may overlook.
-  if (exit.code !== 0 && exit.code !== 1 && !(exit.code === 2 && input.toleratesUnreadable)) throw tarReadFault(source, exit);
-  return names;
-}

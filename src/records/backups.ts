@@ -155,8 +155,9 @@ export async function removeBackupRecord(db: Db, id: number): Promise<void> {
   await db.delete(backups).where(and(eq(backups.id, id), eq(backups.status, 'DELETING')));
 }
 
-/** The finished backups of a store, whose directories must be there or not. */
-export function backupsToReconcile(db: Db, storeId: number): Promise<Pick<BackupRow, 'id' | 'status' | 'directory'>[]> {
+/** The finished backups of a store, whose directories must be there or not; null: all, else those of these directories. */
+export function backupsToReconcile(db: Db, storeId: number, directories: readonly string[] | null = null): Promise<Pick<BackupRow, 'id' | 'status' | 'directory'>[]> {
   return db.select({ id: backups.id, status: backups.status, directory: backups.directory }).from(backups)
-    .where(and(eq(backups.storeId, storeId), inArray(backups.status, ['SUCCESS', 'MISSING']))).prepare('reconcile').execute();
+    .where(and(eq(backups.storeId, storeId), inArray(backups.status, ['SUCCESS', 'MISSING']), directories === null ? undefined : isAnyOf(backups.directory, directories, 'text')))
+    .prepare(directories === null ? 'reconcile' : 'reconcile_some').execute();
 }

@@ -14,6 +14,12 @@ import type { ServedHosts } from './workers.ts';
 
 /** How long a claim holds without a sign of life, in seconds. */
 export const LEASE_SECONDS = 10;
+/**
+ * For how long after its worker's last sign of life a restore that has begun to replace files waits for a worker that has
+ * its journal, in seconds. A machine is up again within an hour, or will not be soon; and while the restore waits, no
+ * other one and no backup can run.
+ */
+export const JOURNAL_PATIENCE_SECONDS = 60 * 60;
 
 export interface JobFilter {
   status?: readonly JobStatus[] | null;
@@ -74,15 +80,23 @@ const leaseEnd = sql`now() + make_interval(secs => ${LEASE_SECONDS})`;
 // The second half frees a job whose lease lies too far ahead, because the clock was moved back.
 const isFree = sql`(${jobs.leaseUntil} is null or ${jobs.leaseUntil} < now() or ${jobs.leaseUntil} > now() + make_interval(secs => ${2 * LEASE_SECONDS}))`;
 
+/** When the job's worker was last heard of, or a little later. */
+const lastSign = sql`coalesce(${jobs.leaseUntil}, ${jobs.timeUpdated})`;
+
 /**
  * Claims the oldest job of these operations that waits, or whose worker has died, for the hosts that are served. A
- * deletion waits until the run that it cancels has ended. SKIP LOCKED keeps two workers from one job.
+ * deletion waits until the run that it cancels has ended; a restore that has begun to replace files, for a worker that has
+ * its journal, as long as there is hope. SKIP LOCKED keeps two workers from one job.
+ *
+ * @param journals names the directory of journals that this worker has; null: it has none now
  */
-export async function claimJob(db: Db, operations: readonly JobOperation[], served: ServedHosts): Promise<JobRow | undefined> {
+export async function claimJob(db: Db, operations: readonly JobOperation[], served: ServedHosts, journals: string | null): Promise<JobRow | undefined> {
   const candidate = db.select({ id: jobs.id }).from(jobs).where(and(
     inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']), isFree,
     isAnyOf(jobs.operation, operations, 'text'),
     served.isEvery ? undefined : or(isAnyOf(jobs.hostId, served.ids, 'bigint'), served.hasConsole ? isNull(jobs.hostId) : undefined),
+    sql`(not ${jobs.isSwapping} or ${jobs.result} -> 'journal' is null or ${jobs.result} #>> '{journal,journals}' = ${journals}
+      or ${lastSign} < now() - make_interval(secs => ${JOURNAL_PATIENCE_SECONDS}))`,
     sql`(${jobs.operation} <> 'DELETE' or exists (select from backups b where b.id = ${jobs.backupId} and b.status = 'DELETING'))`,
   )).orderBy(asc(jobs.id)).limit(1).for('update', { skipLocked: true });
   const [row] = await db.update(jobs).set({
@@ -93,7 +107,8 @@ export async function claimJob(db: Db, operations: readonly JobOperation[], serv
 
 /** A worker's hold on a job. */
 export type Hold = Pick<JobRow, 'id' | 'epoch'>;
-const held = (hold: Hold): SQL | undefined => and(eq(jobs.id, hold.id), eq(jobs.epoch, hold.epoch));
+/** The job, as long as this hold is the row's. */
+export const held = (hold: Hold): SQL | undefined => and(eq(jobs.id, hold.id), eq(jobs.epoch, hold.epoch));
 
 /**
  * Prolongs the lease.
@@ -167,13 +182,6 @@ function times(to: JobStatus): Record<string, SQL | null> {
 export async function secondsSinceStart(db: Db, { id }: Pick<Hold, 'id'>): Promise<number> {
   const [row] = await db.select({ seconds: sql<number>`extract(epoch from now() - ${jobs.timeStarted})::float8`.mapWith(Number) }).from(jobs).where(eq(jobs.id, id));
   return Math.max(0, row?.seconds ?? 0);
-}
-
-/** Notes that the restore has begun to replace files, unless it is being cancelled or lost. */
-export async function noteSwapping(db: Db, hold: Hold): Promise<boolean> {
-  const changed = await db.update(jobs).set({ isSwapping: true })
-    .where(and(held(hold), eq(jobs.status, 'EXECUTING'))).returning({ id: jobs.id });
-  return changed.length > 0;
 }
 
 /** The unfinished job of an operation on a backup or restore. */

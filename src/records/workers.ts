@@ -5,6 +5,7 @@ import { eq, sql } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { deployments, hosts, workers } from '../db/schema.ts';
 import { arrayOf } from './rows.ts';
+import type { JournalPlace } from './swaps.ts';
 
 /** How old a worker's last sign of life may be while it counts as there, in seconds: three signs fit in. */
 export const WORKER_ALIVE_SECONDS = 15;
@@ -100,16 +101,22 @@ export async function workersOf(db: Db, hostIds: readonly number[]): Promise<(Ho
   });
 }
 
-/** A job that nobody works on, and for whose host no worker is there. */
-export interface WaitingJob { id: number; jobId: string; operation: string; hostname: string }
+/**
+ * A job that nobody works on, and for whose host no worker is there, or none with the journal of the restore; null: it
+ * needs none.
+ */
+export interface WaitingJob { id: number; jobId: string; operation: string; hostname: string; journal: JournalPlace | null }
+
+/** How long a job may be without a worker before it is said to wait for one with its journal, in seconds. */
+const CLAIMED_WITHIN = 5;
 
 /**
- * Which jobs wait for a worker that is not there, among these or, with null, among all that have waited for longer
- * than a worker needs to show itself. `hostname`: whose worker would do it; the console's, where the job has no host.
+ * Which jobs wait for a worker that is not there, or for the one that has the journal of the restore; among these or, with
+ * null, among all that have waited for longer than a worker needs to show itself. `hostname`: whose worker would do it; the console's, where the job has no host.
  */
 export async function jobsWithoutWorker(db: Db, ids: readonly number[] | null): Promise<WaitingJob[]> {
-  const rows = await db.execute<{ id: string; job_id: string; operation: string; hostname: string }>(sql`
-    select j.id, j.job_id, j.operation, coalesce(h.hostname, '') as hostname
+  const rows = await db.execute<{ id: string; job_id: string; operation: string; hostname: string; journal: JournalPlace | null }>(sql`
+    select j.id, j.job_id, j.operation, coalesce(h.hostname, '') as hostname, case when j.is_swapping then j.result -> 'journal' end as journal
     from jobs j
     left join lateral (
       select * from hosts h where h.deployment_id = j.deployment_id and case
@@ -118,6 +125,7 @@ export async function jobsWithoutWorker(db: Db, ids: readonly number[] | null): 
     ) h on true
     where j.status in ('SUBMITTED', 'EXECUTING', 'CANCELLING') and (j.lease_until is null or j.lease_until < now())
       and ${ids === null ? sql`j.time_updated < now() - make_interval(secs => ${WORKER_ALIVE_SECONDS})` : sql`j.id = any(${arrayOf(ids)}::bigint[])`}
-      and not exists (select from workers w where ${isAlive} and (w.host_ids is null or h.id = any(w.host_ids)))`);
-  return rows.map((row) => ({ id: Number(row.id), jobId: row.job_id, operation: row.operation, hostname: row.hostname }));
+      and (not exists (select from workers w where ${isAlive} and (w.host_ids is null or h.id = any(w.host_ids)))
+        or j.is_swapping and j.result -> 'journal' is not null and coalesce(j.lease_until, j.time_updated) < now() - make_interval(secs => ${CLAIMED_WITHIN}))`);
+  return rows.map((row) => ({ id: Number(row.id), jobId: row.job_id, operation: row.operation, hostname: row.hostname, journal: row.journal }));
 }

@@ -11,7 +11,7 @@ import type { BackupRow, Db, HostRow, JobRow } from '../records/rows.ts';
 import { groupsOf, type DeploymentSpec } from '../domain/deployment.ts';
 import { baseFor, openBase, type OpenedBase } from './base-backup.ts';
 import { ownId, type InputRef, type ServiceContext } from './context.ts';
-import { useKey } from './idempotency.ts';
+import { useKey, type KeyUse } from './idempotency.ts';
 
 /** The input, its form checked. */
 export interface CreateBackupRequest {
@@ -29,6 +29,11 @@ export interface CreateBackupRequest {
 
 /** Starts a backup. @throws RuleViolationsError */
 export async function createBackup(context: ServiceContext, request: CreateBackupRequest): Promise<{ backup: BackupRow; job: JobRow }> {
+  if (request.passcode !== null && request.idempotencyKey !== null) {
+    // Before the key is wrapped, so that a repetition costs nothing. Looked up again below, where nobody else can use it.
+    const first = await context.db.transaction(async (tx) => firstAnswer(tx, await useKey(tx, context, 'createBackup', request)));
+    if (first !== null) return first;
+  }
   // Wrapping a key takes about a second, which no transaction should last.
   const identity = request.passcode === null ? null : await context.keys.createIdentity(request.passcode);
 
@@ -50,10 +55,8 @@ export async function startBackup(
 ): Promise<{ backup: BackupRow; job: JobRow }> {
   const rules = new RuleCheck('createBackup');
   const key = await useKey(tx, context, 'createBackup', request);
-  if (key.replay !== null) {
-    const first = { backup: await findBackup(tx, key.replay.backupId ?? 0), job: await findJob(tx, key.replay.jobId ?? 0) };
-    if (first.backup !== undefined && first.job !== undefined) return { backup: first.backup, job: first.job };
-  }
+  const first = await firstAnswer(tx, key);
+  if (first !== null) return first;
 
   // Stage 2. The lock makes the looks at other rows, here and in stage 3, hold until the commit.
   const deployment = request.deployment === 'none' ? undefined : await lockDeployment(tx, ownId(request.deployment));
@@ -106,6 +109,13 @@ export async function startBackup(
   });
   await key.keep({ backupId: backup.id, jobId: job.id });
   return { backup, job };
+}
+
+/** What the same request was answered before, as it is now; null: it is the first. */
+async function firstAnswer(tx: Db, { replay }: KeyUse): Promise<{ backup: BackupRow; job: JobRow } | null> {
+  if (replay === null) return null;
+  const [backup, job] = [await findBackup(tx, replay.backupId ?? 0), await findJob(tx, replay.jobId ?? 0)];
+  return backup === undefined || job === undefined ? null : { backup, job };
 }
 
 /** Whether the host stores ariel data, so that a DATA backup of it makes sense (1013). */

@@ -9,8 +9,13 @@ import { jobsWithoutWorker, WORKER_ALIVE_SECONDS, type WaitingJob } from '../rec
 const INTERVAL = 5_000;
 
 /** What the job waits for, for a person to read. */
-const waitsFor = ({ hostname }: Pick<WaitingJob, 'hostname'>): string => (hostname === '' ? 'A worker: none is there.'
-  : `The worker of host ${hostname}: none has shown itself for ${WORKER_ALIVE_SECONDS} seconds. Start it with: npm run worker -- --host ${hostname}`);
+function waitsFor({ hostname, journal }: Pick<WaitingJob, 'hostname' | 'journal'>): string {
+  if (journal !== null) {
+    return `The worker with DATA_DIR ${journal.dataDir} on ${journal.machine}: it had begun to replace the targets of the restore, and its journal there says how far it got. Start it again, with the same DATA_DIR; after an hour without it the job fails.`;
+  }
+  return hostname === '' ? 'A worker: none is there.'
+    : `The worker of host ${hostname}: none has shown itself for ${WORKER_ALIVE_SECONDS} seconds. Start it with: npm run worker -- --host ${hostname}`;
+}
 
 /** What each of these jobs waits for; null: nothing that is missing. */
 export async function waitingForOf(db: Pool, ids: readonly number[]): Promise<(string | null)[]> {

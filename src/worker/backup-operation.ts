@@ -28,7 +28,7 @@ export function jobOfAttempt(context: WorkerContext, attempt: string): string | 
  * The name under which an attempt publishes. Each has its own, so that a worker that has lost its job and does not know
  * it yet can neither replace nor remove what its successor publishes.
  */
-const nameOf = (backup: BackupRow, epoch: number): string => (epoch === 1 ? backup.directory : `${backup.directory}.${epoch}`);
+export const nameOf = (backup: Pick<BackupRow, 'directory'>, epoch: number): string => (epoch === 1 ? backup.directory : `${backup.directory}.${epoch}`);
 
 /** What attempts up to this one have left in the store: unfinished, or published by one that died before it could say so. */
 async function removeLeftovers(context: WorkerContext, run: Run, backup: BackupRow, store: engine.Store, lastEpoch = run.hold.epoch): Promise<void> {

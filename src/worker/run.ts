@@ -48,10 +48,10 @@ export class Run {
   #writing: Promise<void> | null = null;
   #noting: Promise<void> = Promise.resolve();
 
-  /** `claimedAt`: when the claim was sent, by `performance.now()`; its lease began no earlier. */
-  constructor(context: WorkerContext, job: JobRow, claimedAt: number) {
+  /** `heldSince`: when the claim, or its renewal, was sent, by `performance.now()`; the lease began no earlier. */
+  constructor(context: WorkerContext, job: JobRow, heldSince: number) {
     this.#context = context;
-    this.#lastRenewal = claimedAt;
+    this.#lastRenewal = heldSince;
     this.job = job;
     this.hold = { id: job.id, epoch: job.epoch };
   }

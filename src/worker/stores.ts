@@ -4,11 +4,12 @@
  */
 import { watch, type FSWatcher } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
+import { basename } from 'node:path';
 import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
 import type { StoreRow } from '../records/rows.ts';
 import type { WorkerContext } from './context.ts';
 import { startFirstScans } from './first-scans.ts';
+import { startReconciler } from './reconcile.ts';
 import { startReturns } from './returns.ts';
 import { storeOf } from './store-of.ts';
 import { sweepStore } from './sweep.ts';
@@ -17,8 +18,6 @@ import { sweepStore } from './sweep.ts';
 const CHECK_INTERVAL = 2_000;
 /** The same for a store of another type than a directory: each look is a request that somebody pays for. */
 const REMOTE_CHECK_INTERVAL = 30_000;
-/** How often every finished backup is looked for, although nothing told of a change. */
-const RECONCILE_INTERVAL = 15_000;
 /** How often leftovers are looked for although nobody told of any: what another worker could not remove. */
 const SWEEP_INTERVAL = 10 * 60_000;
 /** A move is told as several changes; they are looked at together. */
@@ -30,11 +29,12 @@ export interface StoreKeeper { stop(): Promise<void> }
 export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   const stopping = new AbortController();
   const watchers = new Map<number, FSWatcher>();
-  const dueAt = new Map<number, number>();
   const nextLookAt = new Map<number, number>();
   const sweptAt = new Map<number, number>();
   const returns = startReturns(context, stopping.signal);
   const firstScans = startFirstScans(context);
+  // SUCCESS means read back and verified, also after it was away.
+  const reconciler = startReconciler(context, stopping.signal, (store, backup) => returns.add(store, backup, () => reconciler.told(store.id, backup.directory)));
   let timer: NodeJS.Timeout | undefined;
   let round: Promise<void> | null = null;
 
@@ -46,8 +46,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     });
     return round;
   };
-  const lookSoon = (storeId: number) => {
-    dueAt.delete(storeId);
+  const lookSoon = () => {
     clearTimeout(timer);
     if (!stopping.signal.aborted && round === null) timer = setTimeout(look, SETTLE);
   };
@@ -55,7 +54,11 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     // An object store tells of nothing.
     if (store.type !== 'DIRECTORY' || watchers.has(store.id)) return;
     try {
-      const watcher = watch(store.path, () => lookSoon(store.id));
+      const watcher = watch(store.path, (_event, name) => {
+        // What is no backup yet, or none any more, is told by a dot; what befalls the directory itself, by its own name.
+        if (name?.startsWith('.') !== true) reconciler.told(store.id, name === basename(store.path) ? null : name);
+        lookSoon();
+      });
       watchers.set(store.id, watcher);
       watcher.on('error', () => unwatch(store.id));
     } catch {
@@ -75,7 +78,8 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   }
 
   async function lookAt(store: StoreRow): Promise<void> {
-    if (store.status === 'READY' && performance.now() < (nextLookAt.get(store.id) ?? 0)) return;
+    // What a run could not remove goes soon, however seldom the store is looked at otherwise.
+    if (store.status === 'READY' && performance.now() < (nextLookAt.get(store.id) ?? 0) && !context.unswept.has(store.id)) return;
     if (!store.isPrepared) await prepare(context, store);
     const state = await storeOf(store).check();
     const { status, detail } = state;
@@ -85,7 +89,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     if (status === 'UNREACHABLE') {
       // Nothing is known of its backups; once it is back, all are looked for.
       unwatch(store.id);
-      dueAt.delete(store.id);
+      reconciler.forget(store.id);
       firstScans.forget(store.id);
       sweptAt.delete(store.id);
       return;
@@ -93,10 +97,7 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     watchStore(store);
     await sweep(store);
     firstScans.look(store);
-    if (performance.now() >= (dueAt.get(store.id) ?? 0)) {
-      dueAt.set(store.id, performance.now() + RECONCILE_INTERVAL);
-      await reconcile(store);
-    }
+    await reconciler.look(store, storeOf(store));
   }
 
   /** Removes what a run has left that ended while the store was away. */
@@ -109,21 +110,6 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
     } catch (error) {
       if (isTold) context.unswept.add(store.id);
       throw error;
-    }
-  }
-
-  /** SUCCESS ⇄ MISSING, as the directories of a store's backups go and come back. */
-  async function reconcile(store: StoreRow): Promise<void> {
-    for (const backup of await backupsToReconcile(context.db, store.id)) {
-      if (stopping.signal.aborted) return;
-      const isThere = await storeOf(store).has(backup.directory);
-      if (!isThere && backup.status === 'SUCCESS') {
-        await changeBackupStatus(context.db, backup.id, ['SUCCESS'], 'MISSING');
-        context.log.warn({ backup: backup.directory, store: store.name }, 'a backup is missing');
-      } else if (isThere && backup.status === 'MISSING') {
-        // SUCCESS means read back and verified, also after it was away.
-        returns.add(store, backup, () => dueAt.delete(store.id));
-      }
     }
   }
 

@@ -7,12 +7,13 @@ import { CancelledError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
 import { forgetOldKeys } from '../records/idempotency.ts';
-import { claimJob, releaseJob, renewLease } from '../records/jobs.ts';
+import { claimJob, LEASE_SECONDS, releaseJob, renewLease } from '../records/jobs.ts';
 import { backupOperation } from './backup-operation.ts';
 import { startClock } from './clock.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
 import { deleteOperation } from './delete-operation.ts';
 import { drillOperation, sweepDrills } from './drill-operation.ts';
+import { journalsId } from './journals.ts';
 import { planOperation } from './plan-operation.ts';
 import { startPresence } from './presence.ts';
 import { restoreOperation } from './restore-operation.ts';
@@ -25,6 +26,9 @@ import { sweepRestores, sweepStores, sweepUnswept } from './sweep.ts';
 
 /** How often the queue is looked at although nothing woke the worker, in milliseconds. */
 const BACKSTOP = 1_000;
+
+/** A claim that took longer is renewed before its job is begun, in milliseconds. */
+const SLOW_CLAIM = (LEASE_SECONDS * 1_000) / 4;
 
 /** How often what nobody asks for any more is removed from the database, in milliseconds. */
 const HOUSEKEEPING = 60 * 60_000;
@@ -105,13 +109,19 @@ export async function startWorker(context: WorkerContext, hosts: readonly string
       const woken = new Promise<void>((resolve) => { wake = resolve; });
       try {
         await keepStoresOrNot();
+        const journals = await journalsId(context.journalDir).catch(() => null);
         for (const { operations, places } of LANES) {
           const isFree = () => [...runs.keys()].filter(({ job }) => operations.includes(job.operation as keyof typeof OPERATIONS)).length < places;
           while (isFree() && !stopping.signal.aborted) {
-            const claimedAt = performance.now();
-            const job = await claimJob(context.db, operations, presence.served);
+            let heldSince = performance.now();
+            const job = await claimJob(context.db, operations, presence.served, journals);
             if (job === undefined) break;
-            start(new Run(context, job, claimedAt));
+            // An answer that was long on its way, over a network that comes back, leaves little of the lease or nothing.
+            if (performance.now() - heldSince > SLOW_CLAIM) {
+              heldSince = performance.now();
+              if (await renewLease(context.db, job) === undefined) continue;
+            }
+            start(new Run(context, job, heldSince));
           }
         }
       } catch (error) {

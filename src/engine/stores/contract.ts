@@ -65,6 +65,13 @@ export interface Store {
    */
   sweep(isLeftover: (attempt: string) => boolean): Promise<string[]>;
 
+  /**
+   * The names of what is no backup and what no sweep knows whose it is: files alone, without a manifest and a mark. A
+   * request that arrives long after its attempt was given up leaves such, and so does a person who copies a backup here.
+   * @throws EngineError STORE_UNREACHABLE
+   */
+  strays(): Promise<string[]>;
+
   /** Where a person finds the backup: an absolute path or an `s3://` URL. */
   locationOf(name: string): string;
 }

@@ -133,6 +133,11 @@ export class DirectoryStore implements Store {
     return removed;
   }
 
+  /** None: what a process that has lost its job still writes goes with the directory that it has open. */
+  async strays(): Promise<string[]> {
+    return [];
+  }
+
   locationOf(name: string): string {
     return join(this.localPath, name);
   }
