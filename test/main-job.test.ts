@@ -6,7 +6,7 @@ import { graphql } from './gql/index.ts';
 import { startGateway, until, type TestGateway } from './support/gateway.ts';
 
 let gateway: TestGateway;
-beforeAll(async () => { gateway = await startGateway(); });
+beforeAll(async () => { gateway = await startGateway({ isFirstStart: true }); });
 afterAll(() => gateway?.stop());
 
 const Watch = graphql(`subscription Watch { backupStatusChanged { backupName from to } }`);

@@ -7,6 +7,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FileContent } from '../../src/deployment-file/spec.ts';
+import { copyDatabaseTo } from './database-template.ts';
 
 /** Data hosts 2 and 5 to 8 may be backed up at once; 3 is NEW, 4 stores no data, 9 is not among the data hosts. */
 const SITE: FileContent = {
@@ -57,6 +58,7 @@ export async function makeGatedSite(): Promise<GatedSite> {
   const [deploymentFile, gate] = [join(directory, 'deployment.yaml'), join(directory, 'gate')];
   const content = structuredClone(SITE) as Required<FileContent>;
   await mkdir(join(directory, 'data'));
+  await copyDatabaseTo(join(directory, 'data'));
   // JSON is YAML.
   const write = () => writeFile(deploymentFile, JSON.stringify(content, null, 2));
   await write();

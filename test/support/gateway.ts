@@ -14,6 +14,7 @@ import { WebSocket } from 'ws';
 import { createApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import type { TypedDocumentString } from '../gql/graphql.ts';
+import { copyDatabaseTo } from './database-template.ts';
 
 /** What an operation answers. */
 export interface Answer<Data = any> { data: Data; errors?: { message: string; path?: (string | number)[]; extensions?: { code?: string } }[] }
@@ -42,9 +43,13 @@ export const newDataDir = (): Promise<string> => mkdtemp(join(tmpdir(), 'backup-
 
 const environment = (dataDir: string, env: Record<string, string> = {}) => ({ PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: 'warn', ...env });
 
-/** A gateway in this process. `onStatement` is told of every SQL statement of its pool. */
-export async function startGateway(options: GatewayOptions & { onStatement?: (text: string) => void } = {}): Promise<TestGateway> {
+/**
+ * A gateway in this process. `onStatement` is told of every SQL statement of its pool. Its database is a copy of an empty
+ * one, unless a data directory is given or `isFirstStart` says that it is to make its own.
+ */
+export async function startGateway(options: GatewayOptions & { isFirstStart?: boolean; onStatement?: (text: string) => void } = {}): Promise<TestGateway> {
   const dataDir = options.dataDir ?? await newDataDir();
+  if (options.dataDir === undefined && options.isFirstStart !== true) await copyDatabaseTo(dataDir);
   // A directory without a deployment.yaml, so that the sample is used.
   const config = readConfig(environment(dataDir, { LOG_LEVEL: 'silent', ...options.env }), dataDir);
   const gateway = await createApp(config, pino({ level: config.logLevel }), { onStatement: options.onStatement }).start();

@@ -4,6 +4,10 @@
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Names tell whose they are, so that what a killed test left can be found. */
@@ -37,6 +41,11 @@ export interface Machine {
   plugCable(): void;
   /** Forwards connections from one end to another, both `tcp:PORT` or `tcp:ADDRESS:PORT`, or `unix:PATH`, seen from this machine. */
   relay(from: string, to: string): Promise<void>;
+  /**
+   * A way for the test itself, which is on no machine of the network: a URL of loopback that leads to `tcp:PORT` or
+   * `tcp:ADDRESS:PORT` as seen from this machine. A pulled cable does not cut it off from the machine's own ports.
+   */
+  door(to: string): Promise<string>;
 }
 
 export interface Network {
@@ -55,6 +64,8 @@ export function makeNetwork(): Network {
   const hub = `${prefix}switch`;
   const made = [hub];
   const relays: ChildProcess[] = [];
+  const doors: Server[] = [];
+  const directory = mkdtempSync(join(tmpdir(), 'bg-net-'));
   ip('netns', 'add', hub);
   ip('-n', hub, 'link', 'add', 'bridge', 'type', 'bridge');
   ip('-n', hub, 'link', 'set', 'bridge', 'up');
@@ -79,6 +90,21 @@ export function makeNetwork(): Network {
           relays.push(child);
           await once(child.stdout, 'data');
         },
+        async door(to) {
+          // Sockets of the file system are of no network.
+          const path = join(directory, `door-${doors.length}`);
+          const server = createServer((outer) => {
+            const inner = connect(path);
+            for (const [socket, other] of [[outer, inner], [inner, outer]] as const) {
+              socket.on('error', () => socket.destroy()).on('close', () => other.destroy());
+              socket.pipe(other);
+            }
+          });
+          doors.push(server);
+          await machine.relay(`unix:${path}`, to);
+          await once(server.listen(0, '127.0.0.1'), 'listening');
+          return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+        },
       };
       return machine;
     },
@@ -86,6 +112,8 @@ export function makeNetwork(): Network {
       const gone = relays.filter((relay) => relay.exitCode === null).map((relay) => once(relay, 'exit'));
       for (const namespace of made.toReversed()) removeNamespace(namespace);
       await Promise.all(gone);
+      for (const door of doors) door.close();
+      rmSync(directory, { recursive: true, force: true });
     },
   };
 }

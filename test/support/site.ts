@@ -9,6 +9,7 @@ import type postgres from 'postgres';
 import { pino } from 'pino';
 import { postgresClient } from '../../src/db/client.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts';
+import { copyDatabaseTo } from './database-template.ts';
 import { newDataDir, startGatewayProcess, until, type GatewayProcess, type TestGateway } from './gateway.ts';
 
 /** What a backup of the console holds: paths from the data directory, by content group. */
@@ -22,8 +23,10 @@ export interface Site {
   at(...names: string[]): string;
   /** Starts one more gateway process on the site; it is ended with the site at the latest. */
   start(env?: Record<string, string>): Promise<GatewayProcess>;
-  /** Ends every lease, as ten seconds without a sign of life would. */
-  expireLeases(): Promise<void>;
+  /** The gateway started last that still runs; a new one where none does. For tests that need one, but no fresh one. */
+  running(): Promise<GatewayProcess>;
+  /** Ends every lease, as ten seconds without a sign of life would, or lets them all end after so many seconds. */
+  expireLeases(seconds?: number): Promise<void>;
   /** Names in a store that are no finished backup's, and those of finished backups that are not there. */
   oddities(store?: string): Promise<string[]>;
   /** Names of journals, and of work directories beside the named directory. */
@@ -49,9 +52,15 @@ export async function openSite(content: Content, moreStores: object[] = []): Pro
     ],
     hosts: [{ id: 1, hostname: 'console', address: '192.0.2.10', console: true, components: ['QFLOW', 'EVENT_COLLECTOR'], content }],
   }));
+  await copyDatabaseTo(dataDir);
   const embedded = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) });
   const sql = postgresClient(embedded.connection, { max: 2 });
   const gateways: GatewayProcess[] = [];
+  const start = async (env?: Record<string, string>): Promise<GatewayProcess> => {
+    const gateway = await startGatewayProcess({ dataDir, env });
+    gateways.push(gateway);
+    return gateway;
+  };
   const killAll = async (): Promise<void> => void await Promise.all(gateways.map((gateway) => gateway.kill()));
   const shutDown = async (): Promise<void> => {
     await killAll();
@@ -59,14 +68,10 @@ export async function openSite(content: Content, moreStores: object[] = []): Pro
     await embedded.stop();
   };
   return {
-    dataDir, sql, at,
-    async start(env) {
-      const gateway = await startGatewayProcess({ dataDir, env });
-      gateways.push(gateway);
-      return gateway;
-    },
-    async expireLeases() {
-      await sql`update jobs set lease_until = now() - interval '1 second' where lease_until is not null`;
+    dataDir, sql, at, start,
+    running: async () => gateways.findLast(({ process }) => process.exitCode === null && process.signalCode === null) ?? await start(),
+    async expireLeases(seconds = -1) {
+      await sql`update jobs set lease_until = now() + make_interval(secs => ${seconds}) where lease_until is not null`;
     },
     async oddities(store = 'backups') {
       const rows = await sql`select directory from backups where status = 'SUCCESS'

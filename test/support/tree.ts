@@ -90,8 +90,8 @@ export function makeOddTree(root: string): void {
   fs.linkSync(at('dangling link'), at('sub', 'hard link to a link'));
   const holes = fs.openSync(at('holes'), 'w');
   fs.writeSync(holes, 'begin', 0);
-  fs.writeSync(holes, 'middle', 20_000_000);
-  fs.ftruncateSync(holes, 50_000_000);
+  fs.writeSync(holes, 'middle', 4_000_000);
+  fs.ftruncateSync(holes, 10_000_000);
   fs.closeSync(holes);
   fs.writeFileSync(at('setuid'), '#!/bin/true\n');
   fs.mkdirSync(at('sticky'));

@@ -19,10 +19,10 @@ let backupId: string;
 
 beforeAll(async () => {
   site = await openSite({ USERS_CONFIG: [{ directory: './big' }] });
-  makeIncompressible(site.at('big'), 250);
+  makeIncompressible(site.at('big'), 160);
 });
-beforeEach(async () => { gateway = await site.start(); });
-afterEach(() => site.killAll());
+beforeEach(async () => { gateway = await site.running(); });
+afterEach(({ task }) => (task.result?.state === 'fail' ? site.killAll() : undefined));
 afterAll(() => site?.close());
 
 const statusesByName = async (name: string) => (await site.sql`select to_status from transitions where kind = 'BACKUP' and label = ${name} order by position`).map((row) => row['to_status']);
@@ -73,6 +73,7 @@ describe('a running backup', () => {
     gateway = await site.start();
     await deleteBackup(gateway, id);
     expect(await showBackup(gateway, id)).toMatchObject({ status: 'CANCELLING' });
+    await site.expireLeases(1);
     await expectGone(id, jobId, 'orphaned', 15_000);
   });
 });
@@ -80,9 +81,7 @@ describe('a running backup', () => {
 describe('a running restore', () => {
   let before: Record<string, string>;
   beforeAll(async () => {
-    const first = await site.start();
-    backupId = await makeBackup(first, { name: 'source' });
-    await first.stop();
+    backupId = await makeBackup(await site.running(), { name: 'source' });
     fs.writeFileSync(site.at('big/block-0'), 'altered');
     before = describeTree(site.at('big'));
   });

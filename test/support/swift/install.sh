@@ -41,7 +41,11 @@ for suite in "${suites[@]}"; do
     -o Dir::State::Lists="$work/$suite/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o APT::Sandbox::User=root)
   if apt-get "${later[@]}" -qq update && (cd "$work/$suite" && apt-get "${later[@]}" -qq download python3-swift); then break; fi
 done
-package=$(ls "$work"/*/python3-swift_*_all.deb | head -n 1)
+package=$(find "$work" -name 'python3-swift_*_all.deb' | head -n 1)
+if [ -z "$package" ]; then
+  echo "The mirror of Debian that apt uses has no Swift in ${suites[*]}, or cannot be reached." >&2
+  exit 1
+fi
 dpkg-deb -x "$package" "$work/unpacked"
 rm -rf "$target"
 mkdir -p "$target"

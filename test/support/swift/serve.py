@@ -20,8 +20,9 @@ import sys
 INSTALLED = '/usr/local/lib/backup-gateway-swift'
 LIMIT_SECONDS = 30 * 60
 DEVICES = 3
-# The account, its administrator and the secret: known to everyone, which is why it listens on loopback alone.
-ACCOUNT, USER, SECRET = 'backups', 'worker', 'not-a-secret'
+# The account, its administrator, a user whom the administrator may give rights on buckets, and the secret: known to
+# everyone, which is why it listens on loopback alone.
+ACCOUNT, USER, GUEST, SECRET = 'backups', 'worker', 'guest', 'not-a-secret'
 sys.path.insert(0, INSTALLED)
 
 directory = os.path.abspath(sys.argv[1])
@@ -91,6 +92,7 @@ use = egg:swift#s3api
 [filter:tempauth]
 use = egg:swift#tempauth
 user_{ACCOUNT}_{USER} = {SECRET} .admin
+user_{ACCOUNT}_{GUEST} = {SECRET}
 fernet_key_tests = {'A' * 43}=
 active_fernet_key_id = tests
 [filter:copy]
@@ -99,6 +101,8 @@ use = egg:swift#copy
 use = egg:swift#container_quotas
 [filter:slo]
 use = egg:swift#slo
+# A deleted object's parts go with it: no server comes later to remove them.
+allow_async_delete = false
 '''
 
 # What is written is listed at once: nothing puts a delayed entry into a listing later.
