@@ -1,11 +1,12 @@
 /**
- * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,engine,faults] [--seconds=6]
- * [--connections=64] [--subscribers=1000] [--files=70000] [--megabytes=2000] [--copies=1] [--runs=5] [--seed=1]`. Prints
- * Markdown. `--only=engine --copies=10 --runs=1` is 20 GB.
+ * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,engine,incremental,faults] [--seconds=6]
+ * [--connections=64] [--subscribers=1000] [--files=70000] [--megabytes=2000] [--copies=1] [--runs=5] [--seed=1]
+ * [--store=DIRECTORY|S3]`. Prints Markdown. `--only=engine --copies=10 --runs=1` is 20 GB.
  */
 import { parseArgs } from 'node:util';
 import { measureEngine } from './engine.ts';
 import { measureFaults } from './faults.ts';
+import { measureIncremental } from './incremental.ts';
 import { measureLatency } from './latency.ts';
 import { measureRequests } from './requests.ts';
 
@@ -15,17 +16,24 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '6' }, connections: { type: 'string', default: '64' },
     subscribers: { type: 'string', default: '1000' },
     files: { type: 'string', default: '70000' }, megabytes: { type: 'string', default: '2000' }, copies: { type: 'string', default: '1' }, runs: { type: 'string' }, seed: { type: 'string', default: '1' },
+    store: { type: 'string', default: 'DIRECTORY' },
   },
 });
 
 const parts: Record<string, () => Promise<void>> = {
   requests: () => measureRequests({ seconds: Number(values.seconds), connections: Number(values.connections) }),
   latency: () => measureLatency([1, Number(values.subscribers)]),
-  faults: () => measureFaults({ runs: Number(values.runs ?? 3), seed: Number(values.seed) }),
+  faults: () => measureFaults({ runs: Number(values.runs ?? 3), seed: Number(values.seed), store: storeKind(values.store) }),
   engine: () => measureEngine({
     files: Number(values.files), megabytes: Number(values.megabytes), copies: Number(values.copies), runs: Number(values.runs ?? 5),
   }),
+  incremental: () => measureIncremental({ files: Number(values.files), megabytes: Number(values.megabytes), runs: Number(values.runs ?? 5) }),
 };
+
+function storeKind(name: string): 'DIRECTORY' | 'S3' {
+  if (name !== 'DIRECTORY' && name !== 'S3') throw new TypeError(`There is no type of store ${name}; there are DIRECTORY and S3.`);
+  return name;
+}
 
 for (const name of values.only.split(',')) {
   const part = parts[name];

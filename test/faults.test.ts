@@ -3,7 +3,7 @@
  * an operation and at a moment that follow from a seed.
  */
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { FAULTS } from './faults/faults.ts';
+import { faultsOf } from './faults/faults.ts';
 import { measure, runOnce, type Durations } from './faults/run.ts';
 import { canInflict, openScene, type Scene } from './faults/scene.ts';
 
@@ -17,7 +17,7 @@ describe.skipIf(!canInflict)('whatever goes wrong, it ends in a documented statu
   }, 120_000);
   afterAll(() => scene?.close());
 
-  test.each(FAULTS)('when $name', async (fault) => {
+  test.each(faultsOf('DIRECTORY'))('when $name', async (fault) => {
     const operation = fault.meets[Math.floor(scene.random() * fault.meets.length)] ?? 'backup';
     await runOnce(scene, durations, operation, fault, scene.random());
   }, 120_000);

@@ -1,17 +1,22 @@
 /**
  * The faults: what goes wrong, how it is brought about at any moment, and how it is put right again.
  */
-import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { until } from '../support/gateway.ts';
+import { pause } from '../support/site.ts';
 import type { OperationName } from './operations.ts';
+import { emptyDisk, fillDisk, type StoreKind } from './place.ts';
 import { kill, type Scene } from './scene.ts';
 
 export interface Fault {
   name: string;
   /** What it can meet. */
   meets: readonly OperationName[];
+  /** The only kind of store that has it; none: every kind. */
+  of?: StoreKind;
+  /** Whether it stays until the work has given up, which takes minutes. */
+  isLasting?: boolean;
   inflict(scene: Scene): Promise<void> | void;
   /** Puts right what a person would put right: mounts the disk again, starts the gateway. */
   lift?(scene: Scene): Promise<void> | void;
@@ -26,7 +31,7 @@ function victim(scene: Scene): string {
   return join(scene.live, name, `block-${Math.floor(scene.random() * 4)}`);
 }
 
-export const FAULTS: readonly Fault[] = [
+const FAULTS: readonly Fault[] = [
   { name: 'the worker is killed', meets: ANY, inflict: async (scene) => await (await scene.gateway()).kill() },
   {
     name: 'the children of the worker are killed', meets: ANY,
@@ -51,27 +56,23 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'the store is full', meets: ANY,
-    inflict: (scene) => fill(join(scene.disk, 'filler')),
-    lift: (scene) => fs.rmSync(join(scene.disk, 'filler'), { force: true }),
+    inflict: (scene) => scene.place.fill(),
+    lift: (scene) => scene.place.empty(),
   },
   {
     name: 'the disk of the live content is full', meets: ANY,
-    inflict: (scene) => fill(join(scene.live, 'filler')),
-    lift: (scene) => fs.rmSync(join(scene.live, 'filler'), { force: true }),
+    inflict: (scene) => fillDisk(scene.live),
+    lift: (scene) => emptyDisk(scene.live),
   },
   {
     name: 'the store turns read-only', meets: ANY,
-    // Not while a file is open to be written, says the kernel; a disk with a fault asks nobody.
-    inflict: async (scene) => await until('the disk is read-only', () => remount(scene.disk, 'ro'), 5_000).then(() => undefined, () => undefined),
-    lift: (scene) => void remount(scene.disk, 'rw'),
+    inflict: (scene) => scene.place.protect(),
+    lift: (scene) => scene.place.unprotect(),
   },
   {
     name: 'the store vanishes', meets: ANY,
-    inflict: (scene) => fs.renameSync(scene.store, `${scene.store}.away`),
-    lift(scene) {
-      fs.rmSync(scene.store, { recursive: true, force: true });
-      fs.renameSync(`${scene.store}.away`, scene.store);
-    },
+    inflict: (scene) => scene.place.hide(),
+    lift: (scene) => scene.place.show(),
   },
   {
     name: 'a source changes', meets: WRITING,
@@ -99,31 +100,53 @@ export const FAULTS: readonly Fault[] = [
     inflict: (scene) => scene.moveClock(-3_600),
     lift: (scene) => scene.moveClock(0),
   },
+  {
+    name: 'the object store is killed', meets: ANY, of: 'S3',
+    inflict: (scene) => scene.s3.server.kill(),
+    lift: (scene) => scene.s3.server.restart(),
+  },
+  {
+    name: 'the disk of the object store is full', meets: ANY, of: 'S3',
+    inflict: (scene) => scene.s3.fillDisk(),
+    lift: (scene) => scene.s3.emptyDisk(),
+  },
+  {
+    name: 'connections are cut', meets: ANY, of: 'S3',
+    async inflict({ s3, random }) {
+      // Again and again, so that something is on its way at one of the times.
+      for (let nth = 0; nth < 5; nth += 1) {
+        s3.line.cut();
+        await pause(random() * 150);
+      }
+    },
+  },
+  {
+    name: 'connections are refused', meets: ANY, of: 'S3',
+    inflict: (scene) => scene.s3.line.refuse(),
+    lift: (scene) => scene.s3.line.accept(),
+  },
+  {
+    name: 'the network falls silent', meets: ANY, of: 'S3',
+    inflict: (scene) => scene.s3.line.silence(),
+    lift: (scene) => scene.s3.line.speak(),
+  },
+  {
+    name: 'the object store stays away', meets: ['backup', 'verify', 'restore', 'delete', 'scan'], of: 'S3', isLasting: true,
+    inflict: (scene) => scene.s3.server.kill(),
+    lift: (scene) => scene.s3.server.restart(),
+  },
+  {
+    name: 'the network stays silent', meets: ['encrypted backup', 'data backup', 'restore', 'delete', 'drill'], of: 'S3', isLasting: true,
+    inflict: (scene) => scene.s3.line.silence(),
+    lift: (scene) => scene.s3.line.speak(),
+  },
 ];
-
-function fill(path: string): void {
-  const file = fs.openSync(path, 'w');
-  const block = Buffer.alloc(1024 * 1024, 1);
-  try {
-    for (;;) fs.writeSync(file, block);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-  } finally {
-    fs.closeSync(file);
-  }
-}
-
-function remount(path: string, mode: 'ro' | 'rw'): boolean {
-  try {
-    execFileSync('mount', ['-o', `remount,${mode}`, path], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** The gateway starts it again; where that is dead too, its next start does. */
 async function databaseIsBack(scene: Scene): Promise<void> {
   await scene.gateway();
   await until('Postgres is back', () => scene.site.sql`select 1`.then(() => true, () => false));
 }
+
+/** The faults that a store of this kind can meet. */
+export const faultsOf = (kind: StoreKind): Fault[] => FAULTS.filter(({ of }) => of === undefined || of === kind);

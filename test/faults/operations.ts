@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { until, type GatewayProcess } from '../support/gateway.ts';
 import { createBackup, createRestore, deleteBackup, makeBackup, requestRestore, restoreIs, showBackup } from '../support/site.ts';
@@ -25,7 +26,6 @@ export interface Ending {
   check(): Promise<void> | void;
 }
 
-const PATIENCE = 60_000;
 let serial = 0;
 const newName = (): string => `fault-${++serial}-${Date.now()}`;
 
@@ -36,29 +36,34 @@ async function ask(gateway: GatewayProcess, source: string, variables: Record<st
 }
 
 /** Waits for a job's end. A gateway that is cut off for a moment is asked again. */
-async function jobEnds(gateway: GatewayProcess, id: string): Promise<{ status: string; error: string | null }> {
+async function jobEnds(scene: Scene, gateway: GatewayProcess, id: string): Promise<{ status: string; error: string | null }> {
   return await until(`job ${id} has ended`, async () => {
     const data = await ask(gateway, 'query ($id: ID!) { job(id: $id) { status error } }', { id }).catch(() => null);
     return ['COMPLETED', 'FAILED', 'CANCELLED'].includes(data?.job?.status) && data.job;
-  }, PATIENCE);
+  }, scene.place.patience);
 }
 
 /** A backup that is whole: in its store, verified from its digests by a program that is not ours. */
 async function backupIsWhole(scene: Scene, gateway: GatewayProcess, id: string): Promise<void> {
   const backup = await showBackup(gateway, id);
   assert.partialDeepStrictEqual(backup, { status: 'SUCCESS', isValid: true, validityProblems: [] });
-  const path = String(backup.contentFilePath);
-  assert.ok(path.startsWith(scene.store), path);
-  execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'manifest.sha256'], { cwd: path, stdio: 'pipe' });
-  const bytes = fs.readdirSync(path).reduce((sum, name) => sum + fs.statSync(join(path, name)).size, 0);
-  assert.equal(backup.sizeOnDisk, bytes);
+  const parent = fs.mkdtempSync(join(tmpdir(), 'backup-gateway-copy-'));
+  try {
+    const path = join(parent, 'copy');
+    await scene.place.copyOut(String(backup.contentFilePath), path);
+    execFileSync('sha256sum', ['--check', '--strict', '--quiet', 'manifest.sha256'], { cwd: path, stdio: 'pipe' });
+    const bytes = fs.readdirSync(path).reduce((sum, name) => sum + fs.statSync(join(path, name)).size, 0);
+    assert.equal(backup.sizeOnDisk, bytes);
+  } finally {
+    fs.rmSync(parent, { recursive: true, force: true });
+  }
 }
 
 async function beginBackup(scene: Scene, input: Record<string, unknown>): Promise<Begun> {
   const { id, jobId } = await createBackup(await scene.gateway(), { name: newName(), ...input });
   return {
     async end(gateway) {
-      const { status: job, error } = await jobEnds(gateway, jobId);
+      const { status: job, error } = await jobEnds(scene, gateway, jobId);
       return {
         job, error,
         async check() {
@@ -77,7 +82,7 @@ async function beginJob(scene: Scene, mutation: string, variables: Record<string
   if (payload.job === undefined) throw new Error(`It was refused: ${JSON.stringify(payload)}`);
   return {
     async end(gateway) {
-      const { status: job, error } = await jobEnds(gateway, payload.job.id);
+      const { status: job, error } = await jobEnds(scene, gateway, payload.job.id);
       return {
         job, error,
         async check() {
@@ -110,9 +115,7 @@ export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>>
     const id = await makeBackup(gateway, { name: newName() });
     const { contentFilePath } = await showBackup(gateway, id);
     // As if it had been copied here from another place.
-    const copy = `${contentFilePath}.copy`;
-    fs.cpSync(contentFilePath, `${scene.store}/.copying`, { recursive: true, preserveTimestamps: true });
-    fs.renameSync(`${scene.store}/.copying`, copy);
+    const copy = await scene.place.duplicate(contentFilePath);
     const begun = await beginJob(scene, `mutation { scanStore(input: { storeName: "default" }) { ... on ScanStorePayload { job { id } } ${VIOLATIONS} } }`, {}, id);
     return {
       async end(gateway) {
@@ -121,11 +124,11 @@ export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>>
           ...ending,
           async check() {
             await ending.check();
-            const rows = await scene.site.sql`select status from backups where directory = ${`${copy.split('/').at(-1)}`}`;
+            const rows = await scene.site.sql`select status from backups where directory = ${copy}`;
             // A later scan may find it where this one failed; never twice.
             assert.ok(rows.length <= 1);
             if (ending.job === 'COMPLETED') assert.deepEqual(rows.map((row) => row['status']), ['SUCCESS']);
-            if (rows.length === 0) fs.rmSync(copy, { recursive: true, force: true });
+            if (rows.length === 0) await scene.place.removeCopy(copy);
           },
         };
       },
@@ -146,7 +149,7 @@ export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>>
     if (typeof job !== 'string') throw new Error(`It was refused: ${JSON.stringify(job)}`);
     return {
       async end(gateway) {
-        const { status, error } = await jobEnds(gateway, job);
+        const { status, error } = await jobEnds(scene, gateway, job);
         return {
           job: status, error,
           async check() {
@@ -167,22 +170,24 @@ export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>>
     const job = await deleteBackup(gateway, id);
     return {
       async end(gateway) {
-        const { status, error } = await jobEnds(gateway, job);
+        const { status, error } = await jobEnds(scene, gateway, job);
         return {
           job: status, error,
           async check() {
             const backup = await showBackup(gateway, id);
             if (status === 'COMPLETED') {
               assert.equal(backup, null);
-              return assert.ok(!fs.existsSync(contentFilePath));
+              return assert.ok(!await scene.place.isThere(contentFilePath));
             }
             // It is what it was, or, half removed, what no longer counts as one; and can be deleted again.
             assert.ok(['SUCCESS', 'MISSING'].includes(backup.status), backup.status);
-            assert.equal((await jobEnds(gateway, await deleteBackup(gateway, id))).status, 'COMPLETED');
-            assert.ok(!fs.existsSync(contentFilePath));
+            assert.equal((await jobEnds(scene, gateway, await deleteBackup(gateway, id))).status, 'COMPLETED');
+            assert.ok(!await scene.place.isThere(contentFilePath));
           },
         };
       },
     };
   },
 };
+
+export const OPERATION_NAMES = Object.keys(OPERATIONS) as OperationName[];

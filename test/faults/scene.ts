@@ -1,6 +1,6 @@
 /**
- * Where faults are tried out: a gateway in a process of its own, whose store and whose live content lie on small
- * file systems of their own, so that a disk can be filled or turn read-only, and whose clock can be moved.
+ * Where faults are tried out: a gateway in a process of its own, whose store, a directory or a bucket of a real object
+ * store, and whose live content lie on small file systems of their own, so that a disk can be filled or turn read-only, and whose clock can be moved.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { until, type GatewayProcess } from '../support/gateway.ts';
 import { makeIncompressible, openSite, seeded, type Site } from '../support/site.ts';
 import { describeTree, isRoot } from '../support/tree.ts';
+import { directoryPlace } from './directory-place.ts';
+import type { Place, StoreKind } from './place.ts';
+import { s3Place, type S3Place } from './s3-place.ts';
 
 /** What faults need beside the gateway's own needs; a CI run fails without. */
 export const canInflict: boolean = ((): boolean => {
@@ -24,9 +27,15 @@ export const PASSCODE = 'a passcode of the fault tests';
 /** The store is small enough to be filled at once, and has room for a dozen backups. */
 const DISK_MEGABYTES = 400;
 const LIVE_MEGABYTES = 160;
-const CONTENT_MEGABYTES = 24;
+/** Of each directory; for an object store more than a part, and no more, since it is slower than a disk. */
+const CONTENT_MEGABYTES = { DIRECTORY: 24, S3: 12 };
 
 export interface Scene {
+  readonly kind: StoreKind;
+  /** Where the backups go. */
+  readonly place: Place;
+  /** The same, where it is an object store. @throws TypeError in a scene of another kind */
+  readonly s3: S3Place;
   readonly site: Site;
   readonly random: () => number;
   /** The gateway that runs now. */
@@ -41,14 +50,12 @@ export interface Scene {
   print(): Record<string, string>;
   /** Makes the live content anew, a little different each time. */
   refresh(): void;
-  readonly disk: string;
-  readonly store: string;
   readonly live: string;
   close(): Promise<void>;
 }
 
 /** Opens a scene. Everything random in it follows from the seed. */
-export async function openScene(seed: number): Promise<Scene> {
+export async function openScene(seed: number, kind: StoreKind = 'DIRECTORY'): Promise<Scene> {
   const site = await openSite({});
   const [disk, live, clock] = [site.at('disk'), site.at('live'), site.at('clock')];
   const random = seeded(seed);
@@ -56,11 +63,25 @@ export async function openScene(seed: number): Promise<Scene> {
     fs.mkdirSync(path);
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}m`, 'tmpfs', path]);
   }
-  const store = join(disk, 'backups');
+  let place: Place | undefined;
+  const close = async (): Promise<void> => {
+    await site.killAll();
+    await place?.close();
+    for (const path of [disk, live]) spawnSync('umount', ['-l', path]);
+    await site.close();
+  };
+  try {
+    // The object store works as nobody, and must get to its disk.
+    fs.chmodSync(site.dataDir, 0o711);
+    place = kind === 'S3' ? await s3Place(disk) : directoryPlace(disk);
+  } catch (error) {
+    await close();
+    throw error;
+  }
   fs.writeFileSync(clock, '+0');
   fs.writeFileSync(site.at('deployment.yaml'), JSON.stringify({
     deployment: { name: 'local', product: 'acme-siem', appliance: '3199', version: '7.5.0' },
-    stores: [{ name: 'default', type: 'DIRECTORY', path: store, default: true }],
+    stores: [{ name: 'default', default: true, ...place.declaration }],
     hosts: [
       { id: 1, hostname: 'console', address: '192.0.2.10', console: true, content: {
         USERS_CONFIG: [{ directory: join(live, 'users') }], CUSTOM_RULES_CONFIG: [{ directory: join(live, 'rules') }],
@@ -70,12 +91,17 @@ export async function openScene(seed: number): Promise<Scene> {
     backupConfiguration: { dataBackupHosts: [2] },
   }));
   const env = {
+    ...place.env,
     LD_PRELOAD: fakeClock() ?? '', FAKETIME_TIMESTAMP_FILE: clock, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1',
   };
   let current: GatewayProcess | undefined;
   let round = 0;
   const scene: Scene = {
-    site, random, disk, store, live,
+    kind, place, site, random, live,
+    get s3() {
+      if (kind !== 'S3') throw new TypeError(`The store is a ${kind}.`);
+      return place as S3Place;
+    },
     async gateway() {
       if (current === undefined || current.process.exitCode !== null || current.process.signalCode !== null) current = await site.start(env);
       return current;
@@ -95,19 +121,15 @@ export async function openScene(seed: number): Promise<Scene> {
     refresh() {
       round += 1;
       for (const name of ['users', 'rules', 'ariel']) fs.rmSync(join(live, name), { recursive: true, force: true });
-      makeIncompressible(join(live, 'users'), CONTENT_MEGABYTES, 4);
-      makeIncompressible(join(live, 'ariel'), CONTENT_MEGABYTES, 4);
+      makeIncompressible(join(live, 'users'), CONTENT_MEGABYTES[kind], 4);
+      makeIncompressible(join(live, 'ariel'), CONTENT_MEGABYTES[kind], 4);
       for (let nth = 0; nth < 200; nth += 1) {
         const directory = join(live, 'rules', `${nth % 10}`);
         fs.mkdirSync(directory, { recursive: true });
         fs.writeFileSync(join(directory, `rule-${nth}`), `round ${round}, rule ${nth}\n`.repeat(1 + Math.floor(random() * 200)));
       }
     },
-    async close() {
-      await site.killAll();
-      for (const path of [disk, live]) spawnSync('umount', ['-l', path]);
-      await site.close();
-    },
+    close,
   };
   scene.refresh();
   return scene;

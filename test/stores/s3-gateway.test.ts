@@ -84,6 +84,18 @@ story('a gateway that is killed in the middle of an upload runs the job again, a
   gateway = await site.start(server.env);
   expect(await backupIs(gateway, id, ['SUCCESS', 'FAILED'])).toMatchObject({ status: 'SUCCESS', job: { status: 'COMPLETED' } });
   await expectAlone(id);
+
+  // What the first try had sent may also arrive later. What a person copies here is none of this.
+  const { contentFilePath } = await showBackup(gateway, id);
+  const first = contentFilePath.replace('s3://backups/', '').replace(/\.2$/, '');
+  await server.put(`${first}/USERS_CONFIG.tar.zst`, 'late');
+  await server.put('site/copied/USERS_CONFIG.tar.zst', 'by hand');
+  await gateway.stop();
+  gateway = await site.start(server.env);
+  await until('it is gone', async () => !(await contents()).some((key) => key.startsWith(`${first}/`)));
+  expect(await contents()).toContain('site/copied/USERS_CONFIG.tar.zst');
+  await server.delete('site/copied/USERS_CONFIG.tar.zst');
+  await expectAlone(id);
   await remove(id);
 });
 

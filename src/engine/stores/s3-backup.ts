@@ -107,19 +107,25 @@ export class S3Writer implements BackupWriter {
   readonly #name: string;
   readonly #written = new Map<string, number>();
   readonly #writing = new Map<string, ObjectWriter>();
+  readonly #onUntidy: (tidy: () => Promise<void>) => void;
 
-  private constructor(bucket: Bucket, name: string) {
+  private constructor(bucket: Bucket, name: string, onUntidy: (tidy: () => Promise<void>) => void) {
     this.#bucket = bucket;
     this.#name = name;
+    this.#onUntidy = onUntidy;
     this.files = new S3Files(bucket, name, true);
   }
 
-  /** @throws EngineError STORE_UNREACHABLE, also where anything has the name; STORE_FULL */
-  static async begin(bucket: Bucket, name: string, attempt: string): Promise<S3Writer> {
+  /**
+   * @param onUntidy told where something could not be removed, the mark of a published backup or what failed in its
+   *   publication; what it is told does so
+   * @throws EngineError STORE_UNREACHABLE, also where anything has the name; STORE_FULL
+   */
+  static async begin(bucket: Bucket, name: string, attempt: string, onUntidy: (tidy: () => Promise<void>) => void): Promise<S3Writer> {
     if ((await survey(bucket, name)).size > 0) throw bucket.taken(name);
     // Two that begin at once write different marks, of which the server takes one.
     await bucket.put(`${name}/${PARTIAL_MARK}`, Buffer.from(`${attempt}\n${randomUUID()}\n`), true);
-    return new S3Writer(bucket, name);
+    return new S3Writer(bucket, name, onUntidy);
   }
 
   async create(file: string): Promise<Writable> {
@@ -144,13 +150,14 @@ export class S3Writer implements BackupWriter {
       // A sweep that took this attempt for a dead one may have removed everything meanwhile.
       await this.#requireWhole();
     } catch (error) {
-      await this.#bucket.delete(key, this.#bucket.tidily()).catch(() => undefined);
+      // A manifest that stays would make a backup of it that nobody counts, and that a sweep takes for one.
+      await this.#bucket.delete(key, this.#bucket.tidily()).catch(() => this.#onUntidy(async () => void await erase(this.#bucket, this.#name)));
       throw error;
     }
-    await this.#tidy().catch(() => undefined);
+    await this.#tidy().catch(() => this.#onUntidy(() => this.#tidy()));
   }
 
-  /** It is a backup by now, whatever becomes of this, which the sweep does as well. */
+  /** It is a backup by now, whatever becomes of this, which the sweep does as well where this process dies. */
   async #tidy(): Promise<void> {
     const manner = this.#bucket.tidily();
     // One has begun without its writer's knowledge where the answer to the request was lost.

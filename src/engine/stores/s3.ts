@@ -39,6 +39,8 @@ export class S3Store implements Store {
   #trustedUntil = 0;
   /** Under way, also after somebody no longer waits for it. */
   #trial: Promise<void> | null = null;
+  /** Removals that publications still need: a store that went away or turned read-only in that moment refused them. */
+  #untidied: (() => Promise<void>)[] = [];
 
   constructor(bucket: Bucket) {
     this.#bucket = bucket;
@@ -53,12 +55,18 @@ export class S3Store implements Store {
         this.#trial ??= this.#tryWriting().finally(() => { this.#trial = null; });
         await Promise.race([this.#trial, rejectedBy(manner.signal)]);
       }
+      this.#tidyUp();
       return { status: 'READY', freeBytes: null, totalBytes: null, detail: null };
     } catch (error) {
       this.#trustedUntil = 0;
       const isFull = error instanceof EngineError && error.code === 'STORE_FULL';
       return { status: isFull ? 'FULL' : 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: this.#explain(error, manner.signal.aborted) };
     }
+  }
+
+  /** Beside the look, which has to be quick. */
+  #tidyUp(): void {
+    for (const tidy of this.#untidied.splice(0)) void tidy().catch(() => void this.#untidied.push(tidy));
   }
 
   /** Writes a byte and takes it back, however long that takes. */
@@ -92,7 +100,7 @@ export class S3Store implements Store {
   async begin(name: string, attempt: string): Promise<BackupWriter> {
     requireBackupName(name);
     requireAttempt(attempt);
-    return await S3Writer.begin(this.#bucket, name, attempt);
+    return await S3Writer.begin(this.#bucket, name, attempt, (tidy) => void this.#untidied.push(tidy));
   }
 
   async remove(name: string): Promise<void> {
@@ -128,6 +136,17 @@ export class S3Store implements Store {
       if (this.#isOrphan(key, initiated, partial)) await this.#bucket.abortUpload(key, uploadId);
     }
     return swept;
+  }
+
+  async strays(): Promise<string[]> {
+    const [seen, known] = [new Set<string>(), new Set<string>()];
+    for await (const { key } of this.#bucket.list('')) {
+      const [name = '', file, deeper] = key.split('/');
+      if (name === '' || name.startsWith('.') || file === undefined) continue;
+      seen.add(name);
+      if (deeper === undefined && [MANIFEST_FILE, PARTIAL_MARK, REMOVING_MARK].includes(file)) known.add(name);
+    }
+    return [...seen.difference(known)];
   }
 
   locationOf(name: string): string {
