@@ -3,11 +3,12 @@
  */
 import { createHash } from 'node:crypto';
 import { pipeline } from 'node:stream/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { SourceSpec } from '../domain/deployment.ts';
 import { EngineError } from '../domain/errors.ts';
 import { archiveNames } from './names.ts';
 import { writeArchive } from './archive.ts';
-import type { BackupPlan, BackupResult, BackupRun, Manifest, ManifestArchive } from './contract.ts';
+import type { ArchiveSpec, BackupPlan, BackupResult, BackupRun, Manifest, ManifestArchive } from './contract.ts';
 import { throwIfCancelled } from './faults.ts';
 import { removedName } from './incremental/names.ts';
 import { Incremental } from './incremental/layers.ts';
@@ -49,7 +50,7 @@ async function makeOnce(plan: BackupPlan, run: BackupRun): Promise<BackupResult>
 async function attempt(tar: Tar, plan: BackupPlan, run: BackupRun, isBased: boolean): Promise<BackupResult> {
   const meter = new Meter(run.onProgress);
   const incremental = await Incremental.prepare(tar, plan, run, isBased);
-  // Walking the sources without reading them takes a part of the time that the reading takes: both are done at once.
+  // Walking the sources without reading them, where that is needed, is done while they are read.
   const counting = new AbortController();
   // What hinders the counting hinders the reading, which says so.
   const counted = expectTotals(tar, plan, AbortSignal.any([run.signal, counting.signal]), meter, incremental).catch(() => undefined);
@@ -89,12 +90,21 @@ async function make(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, in
 
 async function expectTotals(tar: Tar, plan: BackupPlan, signal: AbortSignal, meter: Meter, incremental: Incremental | null): Promise<void> {
   let [bytes, files] = [0, 0];
-  for (const [index, { source }] of plan.archives.entries()) {
-    const part = incremental?.layersOf(index)?.expected ?? await (await openSource(tar, source, plan.store.localPath, signal)).estimate(signal);
+  const earlier = plan.earlier === undefined ? null : await readManifest(plan.store.open(plan.earlier)).catch(() => null);
+  for (const [index, archive] of plan.archives.entries()) {
+    const part = incremental?.layersOf(index)?.expected ?? tookBefore(earlier, archive)
+      ?? await (await openSource(tar, archive.source, plan.store.localPath, signal)).estimate(signal);
     bytes += part.bytes;
     files += part.files;
   }
   meter.expect(bytes, files);
+}
+
+/** What an earlier backup took from the same source, whole; null: none, or a database, whose server tells sooner. */
+function tookBefore(earlier: Manifest | null, { group, source }: ArchiveSpec): { bytes: number; files: number } | null {
+  if (source.type === 'POSTGRES') return null;
+  const same = earlier?.archives.filter((archive) => archive.group === group && isDeepStrictEqual(archive.source, describe(source))) ?? [];
+  return same.length === 1 ? same[0]! : null;
 }
 
 /** A manifest that is not in the store yet. */

@@ -136,6 +136,11 @@ export interface BackupPlan {
   /** Of the child processes. Absent: as this process runs. */
   priority?: BackupPriority;
   incremental?: IncrementalPlan;
+  /**
+   * Name of an earlier backup in the same store: what it took from the same sources is what this one is expected to, so that
+   * they need not be walked beforehand. Absent, or no longer there: they are.
+   */
+  earlier?: string | undefined;
   /** Called at each step, by name: a seam for tests that kill the process there. */
   onStep?(step: string): void | Promise<void>;
 }

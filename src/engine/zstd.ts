@@ -64,16 +64,20 @@ export async function closed(stream: Duplex | Writable): Promise<void> {
 
 type Done = (error?: Error | null) => void;
 
-/** Gives the program a piece. @throws where it takes no more: how it ended, if that says why */
-async function give(child: Child, data: Buffer): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      child.stdin!.write(data, (error) => (error == null ? resolve() : reject(error)));
-    });
-  } catch (error) {
-    throw await failureIn(child) ?? error;
-  }
-  release(data);
+/** Gives the program a piece; where it takes no more, how it ended says why. Tens of thousands of times: without promises. */
+function give(child: Child, data: Buffer, done: Done): void {
+  child.stdin!.write(data, (error) => {
+    if (error == null) {
+      release(data);
+      done();
+    } else {
+      refused(child, error, done);
+    }
+  });
+}
+
+function refused(child: Child, error: Error, done: Done): void {
+  void failureIn(child).then((failure) => done(failure ?? error));
 }
 
 /** Ends the program, and waits until it is gone. */
@@ -105,7 +109,7 @@ class ProgramStream extends Duplex {
   }
 
   override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
-    give(this.#child, data).then(() => done(), done);
+    give(this.#child, data, done);
   }
 
   override _final(done: Done): void {
@@ -139,7 +143,7 @@ class ProgramWriter extends Writable {
   }
 
   override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
-    give(this.#child, data).then(() => done(), done);
+    give(this.#child, data, done);
   }
 
   override _final(done: Done): void {

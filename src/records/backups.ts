@@ -161,3 +161,11 @@ export function backupsToReconcile(db: Db, storeId: number, directories: readonl
     .where(and(eq(backups.storeId, storeId), inArray(backups.status, ['SUCCESS', 'MISSING']), directories === null ? undefined : isAnyOf(backups.directory, directories, 'text')))
     .prepare(directories === null ? 'reconcile' : 'reconcile_some').execute();
 }
+
+/** The directory of the last good backup of the same kind, of the same host in the same store. */
+export async function lastDirectoryLike(db: Db, { type, hostId, storeId }: Pick<BackupRow, 'type' | 'hostId' | 'storeId'>): Promise<string | undefined> {
+  const [row] = await db.select({ directory: backups.directory }).from(backups)
+    .where(and(eq(backups.storeId, storeId), eq(backups.type, type), hostId === null ? isNull(backups.hostId) : eq(backups.hostId, hostId), eq(backups.status, 'SUCCESS')))
+    .orderBy(desc(backups.id)).limit(1);
+  return row?.directory;
+}

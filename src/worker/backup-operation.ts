@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { GatewayError } from '../domain/errors.ts';
 import { groupsOf, type DeploymentSpec, type HostSpec } from '../domain/deployment.ts';
 import * as engine from '../engine/index.ts';
-import { changeBackupStatus, findBackup } from '../records/backups.ts';
+import { changeBackupStatus, findBackup, lastDirectoryLike } from '../records/backups.ts';
 import { findDeployment, placesOf } from '../records/deployments.ts';
 import { changeHeldJob } from '../records/jobs.ts';
 import type { BackupRow, HostRow, StoreRow } from '../records/rows.ts';
@@ -70,6 +70,7 @@ export const backupOperation: Operation = {
       await runBeforeHooks(context, run);
       return engine.backup({
         store, name, attempt: attemptOf(context, run), priority: limits.priority, ...await incrementalOf(context, backup),
+        earlier: await lastDirectoryLike(context.db, backup),
         archives: archivesOf(backup, spec),
         encryption: backup.recipient === null || backup.wrappedIdentity === null ? null
           : { recipient: backup.recipient, wrappedIdentity: Buffer.from(backup.wrappedIdentity, 'base64') },

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { FilesSource } from '../../src/domain/deployment.ts';
 import { CancelledError } from '../../src/domain/errors.ts';
 import { findTar, readManifest } from '../../src/engine/index.ts';
 import { createIdentity } from '../../src/engine/keys.ts';
@@ -75,6 +76,30 @@ describe('a finished backup', () => {
     const first = await makeBackup(site, archives);
     const second = await makeBackup(site, archives, { name: 'again' });
     expect(second.manifest.archives).toEqual(first.manifest.archives);
+  });
+
+  test('is expected to take what an earlier backup took from the same sources, and walks others', async () => {
+    const site = makeSite();
+    const [known, other] = [smallTree(site), join(site.place, 'other')];
+    fs.mkdirSync(other);
+    fs.writeFileSync(join(other, 'file'), 'content');
+    fs.writeFileSync(join(known, 'more'), 'x'.repeat(100_000));
+    const first = await makeBackup(site, [{ group: 'USERS_CONFIG', source: directory(known) }], { name: 'first' });
+    const [{ bytes, files } = { bytes: 0, files: 0 }] = first.manifest.archives;
+    fs.rmSync(join(known, 'more'));
+    const expectedOf = async (name: string, source: FilesSource, group: 'USERS_CONFIG' | 'CUSTOM_RULES_CONFIG' = 'USERS_CONFIG') => {
+      const { reports, onProgress } = progressLog();
+      const { manifest } = await makeBackup(site, [{ group, source }], { name, earlier: 'first', onProgress });
+      const [archive] = manifest.archives;
+      expect(reports.at(-1)).toMatchObject({ bytesTotal: archive?.bytes, filesTotal: archive?.files });
+      const told = reports.find(({ bytesTotal }) => bytesTotal !== null);
+      return { isAsBefore: told?.bytesTotal === bytes && told.filesTotal === files, isAsNow: told?.bytesTotal === archive?.bytes && told?.filesTotal === archive?.files };
+    };
+    const [before, now] = [{ isAsBefore: true, isAsNow: false }, { isAsBefore: false, isAsNow: true }];
+    expect(await expectedOf('same', directory(known))).toEqual(before);
+    expect(await expectedOf('elsewhere', directory(other))).toEqual(now);
+    expect(await expectedOf('patterns', { ...directory(known), exclude: ['nothing'] })).toEqual(now);
+    expect(await expectedOf('group', directory(known), 'CUSTOM_RULES_CONFIG')).toEqual(now);
   });
 
   test('tells its progress up to its total', async () => {

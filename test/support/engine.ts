@@ -73,7 +73,7 @@ export async function makeBackup(
 ): Promise<BackupResult> {
   return await backup({
     store: options.store ?? storeAt(site.store), name: options.name ?? 'nightly', attempt: options.attempt ?? 'test.1',
-    archives, encryption: options.key ?? null, facts: FACTS, onStep: options.onStep, incremental: options.incremental,
+    archives, encryption: options.key ?? null, facts: FACTS, onStep: options.onStep, incremental: options.incremental, earlier: options.earlier,
   }, makeRun(options));
 }
 
