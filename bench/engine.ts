@@ -103,8 +103,11 @@ async function measure(directory: string, runs: number, bytes: { all: number; gr
       const unpack = measured(`restore, ${kind}`, '0.8');
       const one = measured(`restore of one group, ${kind}`, 'under 1 s more', bytes.group);
       for (let run = 0; run < runs; run += 1) {
-        pack.command.push(await shell.run(`tar -cf - ${REST.directory} ${GROUP.directory} | zstd -q -3 ${seal} > by-hand && sync by-hand .`));
+        // Before and after, each into a new file; the faster one counts, whoever profits from coming second.
+        const packByHand = () => shell.run(`rm -f by-hand; tar -cf - ${REST.directory} ${GROUP.directory} | zstd -q -3 ${seal} > by-hand && sync by-hand .`);
+        const first = await packByHand();
         const id = await measuredIn(gateway, pack, () => backUp(gateway, `${kind}-${run}`, passcode));
+        pack.command.push(Math.min(first, await packByHand()));
         unpack.command.push(await shell.run(`mkdir unpacked && ${open === '' ? '' : `< by-hand ${open}`}zstd -q -d ${open === '' ? '-c by-hand ' : ''}| tar -C unpacked -xf - && sync -f unpacked`));
         await measuredIn(gateway, unpack, () => restore(gateway, id, [REST.name, GROUP.name], passcode));
         await shell.settle('rm -r unpacked');
