@@ -18,7 +18,8 @@ if (major < 24) {
 }
 
 // What keeps the process small, and can be set only before it starts: left alone, V8 lets the space of young objects grow
-// to over 100 MB, and that of old ones to several times what they take; and the C library keeps a pool of memory for each thread. docs/decisions/0011-memory.md has figures.
+// to over 100 MB, and that of old ones to several times what they take; and the C library keeps a pool of memory for
+// each thread. docs/decisions/0011-memory.md has figures.
 const YOUNG = '--max-semi-space-size';
 const isYoungSet = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((option) => option.includes(YOUNG));
 if (!process.argv.includes('--check') && !isYoungSet && process.execve !== undefined && process.platform === 'linux') {

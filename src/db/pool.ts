@@ -34,6 +34,19 @@ const stopping = () => new GatewayError('DATABASE_CLOSED', 'The gateway is stopp
 /** SQLSTATE classes that say that the connection, and not the statement, is at fault. */
 const CONNECTION_FAULT = /^(08|57P)/;
 
+/**
+ * Whether a statement failed because its connection did: the database was stopped, killed or cut off, and what was asked
+ * for may be tried again. True of errors that are wrapped, as Drizzle does.
+ */
+export function isConnectionFault(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (error instanceof postgres.PostgresError) return CONNECTION_FAULT.test(code);
+  if (['CONNECTION_LOST', 'DATABASE_SILENT'].includes(code)) return true;
+  if (error instanceof GatewayError) return false;
+  return /^(CONNECT_TIMEOUT|CONNECTION_\w+|ECONNREFUSED|ECONNRESET)$/.test(code) || isConnectionFault(error.cause);
+}
+
 const session = (run: (text: string, parameters: Parameters, options: Options, asValues: boolean) => Promise<unknown>): Session => ({
   unsafe: (text, parameters = [], options) => ({
     // Lazily, since only what is called now says in which form the rows are wanted.

@@ -12,6 +12,8 @@ import { countRows, readPage, type Page, type PageArguments } from './page.ts';
 import { isAnyOf, type Columns, type JobRow } from './rows.ts';
 import type { ServedHosts } from './workers.ts';
 
+export { isConnectionFault } from '../db/pool.ts';
+
 /** How long a claim holds without a sign of life, in seconds. */
 export const LEASE_SECONDS = 10;
 /**
@@ -118,6 +120,11 @@ export async function renewLease(db: Db, hold: Hold): Promise<JobStatus | undefi
   const [row] = await db.update(jobs).set({ leaseUntil: leaseEnd })
     .where(and(held(hold), inArray(jobs.status, ['SUBMITTED', 'EXECUTING', 'CANCELLING']))).returning({ status: jobs.status });
   return row?.status;
+}
+
+/** Gives a job back whose attempt has failed for want of the database: whoever claims it next makes another attempt. */
+export async function endAttempt(db: Db, hold: Hold): Promise<void> {
+  await db.update(jobs).set({ leaseUntil: null, epoch: sql`${jobs.epoch} + 1` }).where(held(hold));
 }
 
 /**

@@ -7,7 +7,7 @@ import { CancelledError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
 import { forgetOldKeys } from '../records/idempotency.ts';
-import { claimJob, LEASE_SECONDS, releaseJob, renewLease } from '../records/jobs.ts';
+import { claimJob, endAttempt, isConnectionFault, LEASE_SECONDS, releaseJob, renewLease } from '../records/jobs.ts';
 import { backupOperation } from './backup-operation.ts';
 import { startClock } from './clock.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
@@ -166,9 +166,9 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
   try {
     if (job.status === 'CANCELLING') throw new CancelledError();
     if (job.attempt > MAX_ATTEMPTS) {
-      throw new GatewayError('WORKER_DIED', `The worker died ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
+      throw new GatewayError('WORKER_DIED', `The worker died, or its database went away, ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
     }
-    if (job.attempt > 1) run.note(`The worker that ran it before died; this is attempt ${job.attempt} of ${MAX_ATTEMPTS}.`);
+    if (job.attempt > 1) run.note(`The attempt before did not come to its end; this is attempt ${job.attempt} of ${MAX_ATTEMPTS}.`);
     log.info('job started');
     await operation.run(context, run);
     log.info('job completed');
@@ -198,6 +198,11 @@ async function settle(context: WorkerContext, run: Run, operation: Operation, er
   let status = await renewLease(context.db, run.hold);
   if (status !== undefined && status !== 'CANCELLING') {
     if (cause instanceof JobLostError) return log.warn('job given up for want of its lease; it will be run again');
+    // It is back, as the renewal shows: what was lost is one attempt.
+    if (isConnectionFault(cause)) {
+      await endAttempt(context.db, run.hold);
+      return log.warn({ error: cause }, 'the database went away under the job; it will be run again');
+    }
     const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${withoutParameters(cause)}`;
     log.error({ error: cause }, 'job failed');
     if (await operation.fail(context, run, reason)) return;
