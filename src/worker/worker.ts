@@ -166,7 +166,7 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
   try {
     if (job.status === 'CANCELLING') throw new CancelledError();
     if (job.attempt > MAX_ATTEMPTS) {
-      throw new GatewayError('WORKER_DIED', `The worker died, or its database went away, ${MAX_ATTEMPTS} times while it ran this job.`, 'Look at the worker\'s log for the reason, then start it again.');
+      throw new GatewayError('WORKER_DIED', `The worker died ${MAX_ATTEMPTS} times while it ran this job, or lost its database.`, 'Look at the worker\'s log for the reason, then start it again.');
     }
     if (job.attempt > 1) run.note(`The attempt before did not come to its end; this is attempt ${job.attempt} of ${MAX_ATTEMPTS}.`);
     log.info('job started');
