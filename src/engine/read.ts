@@ -106,10 +106,11 @@ export async function proveFrame(files: BackupFiles, file: string, signal: Abort
   throwIfCancelled(signal);
   const digest = new Digest(() => undefined);
   // The program reads from a place of its own.
-  const [{ stream }, other] = [await files.read(file), await files.read(file)];
-  const proving = other.stream.descriptor === undefined ? Promise.resolve(null) : flawOf(other.stream.descriptor, signal);
-  const [read, flaw] = await Promise.allSettled([pipeline(stream, digest, new Nowhere(), { signal }), proving]);
-  other.stream.destroy();
+  const { stream: proven } = await files.read(file);
+  const proving = proven.descriptor === undefined ? Promise.resolve(null) : flawOf(proven.descriptor, signal);
+  const reading = files.read(file).then(({ stream }) => pipeline(stream, digest, new Nowhere(), { signal }));
+  const [read, flaw] = await Promise.allSettled([reading, proving]);
+  proven.destroy();
   throwIfCancelled(signal);
   for (const { reason } of [read, flaw].filter((result) => result.status === 'rejected')) throw reason;
   if (flaw.status === 'fulfilled' && flaw.value !== null) throw mismatch(file, flaw.value);

@@ -57,7 +57,7 @@ export async function flawOf(file: number, signal: AbortSignal): Promise<string 
 }
 
 /** Settles when a stream that has ended or failed has let go of everything. */
-export async function closed(stream: Duplex | Writable): Promise<void> {
+export async function closed(stream: Writable): Promise<void> {
   stream.destroy();
   if (!stream.closed) await new Promise<void>((resolve) => stream.once('close', resolve));
 }

@@ -122,17 +122,12 @@ export async function renewLease(db: Db, hold: Hold): Promise<JobStatus | undefi
   return row?.status;
 }
 
-/** Gives a job back whose attempt has failed for want of the database: whoever claims it next makes another attempt. */
-export async function endAttempt(db: Db, hold: Hold): Promise<void> {
-  await db.update(jobs).set({ leaseUntil: null, epoch: sql`${jobs.epoch} + 1` }).where(held(hold));
-}
-
 /**
- * Gives the job back at once and in order, as on a stop: the attempt does not count. The hold ends with it, so that a
- * sign of life under way does not take the job again.
+ * Gives a job back, for whoever claims it next.
+ * @param isCounted whether this was one of its attempts, as where the database went away; a worker that stops made none
  */
-export async function releaseJob(db: Db, hold: Hold): Promise<void> {
-  await db.update(jobs).set({ leaseUntil: null, epoch: sql`${jobs.epoch} + 1`, attempt: sql`${jobs.attempt} - 1` }).where(held(hold));
+export async function releaseJob(db: Db, hold: Hold, isCounted = false): Promise<void> {
+  await db.update(jobs).set({ leaseUntil: null, epoch: sql`${jobs.epoch} + 1`, attempt: isCounted ? undefined : sql`${jobs.attempt} - 1` }).where(held(hold));
 }
 
 export interface JobProgress { bytesDone: number; bytesTotal: number | null; filesDone: number; filesTotal: number | null }

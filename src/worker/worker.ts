@@ -7,7 +7,7 @@ import { CancelledError, GatewayError } from '../domain/errors.ts';
 import type { JobOperation } from '../domain/vocabulary.ts';
 import { findTar } from '../engine/index.ts';
 import { forgetOldKeys } from '../records/idempotency.ts';
-import { claimJob, endAttempt, isConnectionFault, LEASE_SECONDS, releaseJob, renewLease } from '../records/jobs.ts';
+import { claimJob, isConnectionFault, LEASE_SECONDS, releaseJob, renewLease } from '../records/jobs.ts';
 import { backupOperation } from './backup-operation.ts';
 import { startClock } from './clock.ts';
 import { MAX_ATTEMPTS, type Operation, type WorkerContext } from './context.ts';
@@ -200,7 +200,7 @@ async function settle(context: WorkerContext, run: Run, operation: Operation, er
     if (cause instanceof JobLostError) return log.warn('job given up for want of its lease; it will be run again');
     // It is back, as the renewal shows: what was lost is one attempt.
     if (isConnectionFault(cause)) {
-      await endAttempt(context.db, run.hold);
+      await releaseJob(context.db, run.hold, true);
       return log.warn({ error: cause }, 'the database went away under the job; it will be run again');
     }
     const reason = cause instanceof GatewayError ? cause.advice : `Unexpected: ${withoutParameters(cause)}`;

@@ -15,7 +15,7 @@ import { changesOf, eachAnew } from '../status-changes.ts';
 import { JobStatusChangeConnection } from './job-status-change.ts';
 
 const JobProgress = builder.objectRef<JobRow>('JobProgress').implement({
-  description: 'How far a job is. Bytes are those of the content before compression; the totals are estimated first.',
+  description: "How far a job is. Bytes are those of the content before compression; a backup's totals are what the last one took from the same sources, or are estimated first.",
   fields: (t) => ({
     percent: t.float({ nullable: true, description: 'Of the bytes, 0 to 100; null until the total is known.', resolve: ({ bytesDone, bytesTotal }) => (bytesTotal === null ? null : bytesTotal === 0 ? 100 : Math.min(100, (100 * (bytesDone ?? 0)) / bytesTotal)) }),
     bytesDone: t.field({ type: 'Long', description: 'Bytes done.', resolve: ({ bytesDone }) => bytesDone ?? 0 }),
