@@ -5,34 +5,19 @@
  * ChaCha20-Poly1305: it is nine times as fast as the library's JavaScript, and the event loop serves others meanwhile.
  * Source of the layout: https://c2sp.org/age, "Payload".
  */
-import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
+import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Transform } from 'node:stream';
 import type { TransformCallback } from 'node:stream';
 import { Decrypter, Encrypter } from 'age-encryption';
+import { CHUNK, ChunkNonce, Chunks, openChunk, sealChunk, TAG_LENGTH } from './age-payload.ts';
 import { handOver, release } from './memory.ts';
 
-const CHUNK = 64 * 1024;
-const TAG_LENGTH = 16;
 const NONCE_LENGTH = 16;
 const HEADER_LIMIT = 64 * 1024;
-const CIPHER = 'chacha20-poly1305';
 
 const payloadKey = (fileKey: Uint8Array, nonce: Uint8Array): KeyObject =>
   createSecretKey(Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32)));
-
-/** Nonces count the chunks and mark the last, so that a cut or reordered payload does not decrypt. */
-class ChunkNonce {
-  #count = 0;
-
-  next(isLast: boolean): Buffer {
-    const nonce = Buffer.alloc(12);
-    nonce.writeUIntBE(this.#count, 5, 6);
-    nonce[11] = isLast ? 1 : 0;
-    this.#count += 1;
-    return nonce;
-  }
-}
 
 /** The header for a recipient, and the key that it wraps. @throws where the recipient is malformed */
 async function makeHeader(recipient: string): Promise<{ header: Buffer; fileKey: Uint8Array }> {
@@ -55,35 +40,6 @@ async function makeHeader(recipient: string): Promise<{ header: Buffer; fileKey:
 function headerLength(bytes: Buffer): number {
   const mac = bytes.indexOf('\n--- ');
   return mac < 0 ? 0 : bytes.indexOf('\n', mac + 1) + 1;
-}
-
-/** Collects bytes into chunks, each in the same memory. */
-class Chunks {
-  readonly #memory: Buffer;
-  #filled = 0;
-
-  constructor(length: number) {
-    this.#memory = Buffer.allocUnsafeSlow(length);
-  }
-
-  /** What has been collected since the last chunk. To be used before anything else is added. */
-  get rest(): Buffer {
-    return this.#memory.subarray(0, this.#filled);
-  }
-
-  /** Adds bytes, and frees them. `onChunk` is told each full chunk of which it is known that something follows it. */
-  add(data: Buffer, onChunk: (chunk: Buffer) => void): void {
-    for (let at = 0; at < data.length;) {
-      if (this.#filled === this.#memory.length) {
-        onChunk(this.#memory);
-        this.#filled = 0;
-      }
-      const copied = data.copy(this.#memory, this.#filled, at);
-      at += copied;
-      this.#filled += copied;
-    }
-    release(data);
-  }
 }
 
 /** Puts parts together into one piece. */
@@ -121,8 +77,8 @@ class EncryptStream extends Transform {
   }
 
   #seal(chunk: Buffer, isLast: boolean): void {
-    const cipher = createCipheriv(CIPHER, this.#key, this.#nonce.next(isLast), { authTagLength: TAG_LENGTH });
-    this.#sealed.push(own(cipher.update(chunk)), cipher.final(), cipher.getAuthTag());
+    const [first, ...others] = sealChunk(this.#key, this.#nonce.next(isLast), chunk);
+    this.#sealed.push(own(first), ...others);
   }
 
   #pass(done: TransformCallback): void {
@@ -202,20 +158,27 @@ class DecryptStream extends Transform {
   }
 
   #open(key: KeyObject, chunk: Buffer, isLast: boolean): void {
-    if (chunk.length < TAG_LENGTH) throw new Error('the age payload is cut off');
-    const decipher = createDecipheriv(CIPHER, key, this.#nonce.next(isLast), { authTagLength: TAG_LENGTH });
-    decipher.setAuthTag(chunk.subarray(-TAG_LENGTH));
-    const plain = decipher.update(chunk.subarray(0, -TAG_LENGTH));
-    decipher.final(); // before the plain text goes on: it throws where the chunk is not what was written
-    this.#opened.push(own(plain));
+    this.#opened.push(own(openChunk(key, this.#nonce.next(isLast), chunk)));
   }
+}
+
+/** What the payload of a new file is encrypted with, and what comes before it in the file. */
+export interface Envelope {
+  prefix: Buffer;
+  key: KeyObject;
+}
+
+/** Of a new file that `age1…` can open. @throws where the recipient is malformed */
+export async function envelopeTo(recipient: string): Promise<Envelope> {
+  const { header, fileKey } = await makeHeader(recipient);
+  const nonce = randomBytes(NONCE_LENGTH);
+  return { prefix: Buffer.concat([header, nonce]), key: payloadKey(fileKey, nonce) };
 }
 
 /** A stream that encrypts to `age1…`. @throws where the recipient is malformed */
 export async function encryptTo(recipient: string): Promise<Transform> {
-  const { header, fileKey } = await makeHeader(recipient);
-  const nonce = randomBytes(NONCE_LENGTH);
-  return new EncryptStream(Buffer.concat([header, nonce]), payloadKey(fileKey, nonce));
+  const { prefix, key } = await envelopeTo(recipient);
+  return new EncryptStream(prefix, key);
 }
 
 /** A stream that decrypts with `AGE-SECRET-KEY-1…`. It fails where the key does not fit or a byte has changed. */

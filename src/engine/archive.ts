@@ -3,18 +3,21 @@
  */
 import { createHash } from 'node:crypto';
 import { Writable } from 'node:stream';
-import type { Transform } from 'node:stream';
+import type { Duplex, Transform } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { SourceSpec } from '../domain/deployment.ts';
 import { encryptTo } from './age.ts';
+import { archiveInto } from './direct.ts';
+import type { DirectWriter } from './direct.ts';
 import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
 import { MemberScanner } from './members.ts';
 import { handOver, release } from './memory.ts';
 import { killedBy } from './process.ts';
+import { ReadBack } from './read-back.ts';
 import { openSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
 import type { BackupWriter, Store } from './stores/contract.ts';
-import { closed, compression, compressionInto } from './zstd.ts';
+import { closed, compression } from './zstd.ts';
 
 export interface ArchiveJob {
   tar: Tar;
@@ -33,8 +36,10 @@ export interface WrittenArchive {
   files: number;
   directories: number;
   bytes: number;
-  /** What is known of the file as it was meant to be; null: the zstd program wrote it, and only reading it tells. */
-  stored: { size: number; sha256: string } | null;
+  /** The file. */
+  stored: { size: number; sha256: string };
+  /** Whether it was read back as it was written, and found to be right. */
+  isProven: boolean;
   /** Files that it lacks or does not hold whole, with the reason. */
   unreadable: string[];
   /** Directories in it that carry extended attributes or access control lists. */
@@ -88,32 +93,38 @@ type Done = (error?: Error | null) => void;
  *
  * @param onPass called with the bytes of the content that passed and the files that began in them
  * @param onWarning called with what tar left out, such as sockets
- * @throws EngineError SOURCE_UNREADABLE, DATABASE_UNREACHABLE, PG_TOOLS_MISSING, STORE_FULL, STORE_UNREACHABLE; CancelledError
+ * @throws EngineError SOURCE_UNREADABLE, DATABASE_UNREACHABLE, PG_TOOLS_MISSING, STORE_FULL, STORE_UNREACHABLE,
+ *   DIGEST_MISMATCH where it was read back and is not what was written; CancelledError
  */
 export async function writeArchive(
   job: ArchiveJob, signal: AbortSignal, onPass: (bytes: number, files: number) => void, onWarning: (text: string) => void,
 ): Promise<WrittenArchive> {
   const source = await openSource(job.tar, job.source, job.store.localPath, signal, job.members);
-  const encryption: Transform[] = job.recipient === null ? [] : [await encryptTo(job.recipient)];
   throwIfCancelled(signal);
   const file = await job.writer.create(job.file);
-  // Whatever this process need not touch costs it nothing.
-  const direct = job.recipient === null && file.descriptor !== undefined ? await compressionInto(file.descriptor) : null;
+  const { direct, zstd, encryption } = await outputInto(file, job.recipient).catch(async (error: unknown) => {
+    await closed(file);
+    throw error;
+  });
   const output = direct === null ? new DigestingWriter(file) : null;
-  const zstd = direct ?? await compression();
+  const reading = direct === null ? null : new ReadBack(job.writer.files, job.file, job.recipient === null);
+  let stored: WrittenArchive['stored'] | null = null;
   const child = killedBy(signal, source.start());
   const scanner = source.scanner(onPass);
   // What a pipe gives is nobody else's. A listener makes it flow: nothing may be awaited before the next reader is there.
   child.stdout!.on('data', handOver);
   try {
     await pipeline([child.stdout!, scanner, zstd, ...encryption, ...output === null ? [] : [output]], { signal });
-    if (output === null) await ended(file, signal);
+    if (direct !== null && reading !== null) {
+      [stored] = await Promise.all([reading.finish(direct.stored, signal), ended(file, signal)]);
+    }
   } catch (error) {
     // Where the program itself cut the stream off it is ending anyway, and how it ends is the reason.
     const isItsFault = child.stdout?.readableEnded === true;
     if (!isItsFault) child.kill();
     const exit = await child.exit;
     await closed(zstd);
+    await reading?.cancel();
     if (output === null) await closed(file);
     throwIfCancelled(signal);
     if (isItsFault && exit.code !== 0) throw source.fault(exit);
@@ -123,8 +134,18 @@ export async function writeArchive(
   const { unreadable, warnings } = source.judge(exit);
   for (const line of warnings) onWarning(`${job.source.path}: ${line}`);
   const { files, directories, bytes } = scanner;
-  const stored = output === null ? null : { size: output.size, sha256: output.hash.digest('hex') };
-  return { files, directories, bytes, stored, unreadable, attributed: scanner instanceof MemberScanner ? scanner.attributed : [] };
+  return {
+    files, directories, bytes, unreadable, isProven: stored !== null,
+    stored: stored ?? { size: output!.size, sha256: output!.hash.digest('hex') },
+    attributed: scanner instanceof MemberScanner ? scanner.attributed : [],
+  };
+}
+
+/** What content passes through on its way into a file; `direct` writes the file too. */
+async function outputInto(file: Writable & { descriptor?: number }, recipient: string | null): Promise<{ direct: DirectWriter | null; zstd: Duplex | DirectWriter; encryption: Transform[] }> {
+  const direct = file.descriptor === undefined ? null : await archiveInto(file.descriptor, recipient);
+  if (direct !== null) return { direct, zstd: direct, encryption: [] };
+  return { direct: null, zstd: await compression(), encryption: recipient === null ? [] : [await encryptTo(recipient)] };
 }
 
 /** Ends a file that another has written. @throws what hinders it from lasting */

@@ -16,7 +16,7 @@ import { nextName, NotShareable, shareLayers, writeRemoved } from './incremental
 import { digestList, DIGESTS_FILE, IDENTITY_FILE, KEYS_FILE, manifestText, readManifest } from './manifest.ts';
 import { atPriority } from './priority.ts';
 import { Meter } from './progress.ts';
-import { proveFrame, readWhole } from './read.ts';
+import { readWhole } from './read.ts';
 import { openSource } from './sources/reading.ts';
 import type { BackupWriter } from './stores/contract.ts';
 import { requireTar } from './tar.ts';
@@ -140,13 +140,12 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
     const file = layers === null ? whole : nextName(whole, layers);
     const removed = layers?.next?.removed == null ? null : await writeRemoved(writer, layers.next.removed, removedName(file), recipient, run.signal);
     const job = { tar, source, store, writer, file, recipient, ...(layers?.next == null ? {} : { members: layers.next.members }) };
-    const written = await writeArchive(job, run.signal, (bytes, files) => meter.add(bytes, files), (text) => run.onWarning?.(text));
-    await plan.onStep?.(`wrote ${file}`);
-    const { files, directories, bytes, unreadable, attributed } = written;
-    const { size, sha256 } = written.stored ?? await proveFrame(writer.files, file, run.signal).catch((error: unknown) => {
+    const written = await writeArchive(job, run.signal, (bytes, files) => meter.add(bytes, files), (text) => run.onWarning?.(text)).catch((error: unknown) => {
       throw isDamage(error) ? notWhatWasWritten(plan, error.message) : error;
     });
-    if (written.stored === null) proven.add(file);
+    await plan.onStep?.(`wrote ${file}`);
+    const { files, directories, bytes, stored: { size, sha256 }, unreadable, attributed } = written;
+    if (written.isProven) proven.add(file);
     incremental?.wrote(index, attributed, unreadable.length === 0);
     archives.push({
       file, group, source: describe(source), files, directories, bytes, size, sha256,

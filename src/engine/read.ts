@@ -12,17 +12,17 @@ import { throwIfCancelled } from './faults.ts';
 import { release } from './memory.ts';
 import { ChildInput, InputRefused } from './process.ts';
 import type { BackupFiles } from './stores/contract.ts';
-import { closed, decompression, flawOf } from './zstd.ts';
+import { closed, decompression } from './zstd.ts';
 
 const PIECE = 256 * 1024;
 
 /** Digests what passes. */
-class Digest extends Transform {
+export class Digest extends Transform {
   readonly #hash = createHash('sha256');
   readonly #onPass: (bytes: number) => void;
   size = 0;
 
-  constructor(onPass: (bytes: number) => void) {
+  constructor(onPass: (bytes: number) => void = () => undefined) {
     super({ readableHighWaterMark: 2 * PIECE, writableHighWaterMark: 2 * PIECE });
     this.#onPass = onPass;
   }
@@ -41,7 +41,7 @@ class Digest extends Transform {
 }
 
 /** Takes everything. */
-class Nowhere extends Writable {
+export class Nowhere extends Writable {
   override _write(data: Buffer, _encoding: BufferEncoding, done: () => void): void {
     release(data);
     done();
@@ -96,28 +96,8 @@ export async function readWhole(
   if (digest.result() !== expected.sha256) throw mismatch(expected.file, 'its digest differs');
 }
 
-/**
- * Reads a file that the zstd program has written, and has the program decompress it: whether it holds what it was given.
- *
- * @returns its length, and its digest, lower-case hexadecimal
- * @throws EngineError DIGEST_MISMATCH where it does not; STORE_UNREACHABLE, IO; CancelledError
- */
-export async function proveFrame(files: BackupFiles, file: string, signal: AbortSignal): Promise<{ size: number; sha256: string }> {
-  throwIfCancelled(signal);
-  const digest = new Digest(() => undefined);
-  // The program reads from a place of its own.
-  const { stream: proven } = await files.read(file);
-  const proving = proven.descriptor === undefined ? Promise.resolve(null) : flawOf(proven.descriptor, signal);
-  const reading = files.read(file).then(({ stream }) => pipeline(stream, digest, new Nowhere(), { signal }));
-  const [read, flaw] = await Promise.allSettled([reading, proving]);
-  proven.destroy();
-  throwIfCancelled(signal);
-  for (const { reason } of [read, flaw].filter((result) => result.status === 'rejected')) throw reason;
-  if (flaw.status === 'fulfilled' && flaw.value !== null) throw mismatch(file, flaw.value);
-  return { size: digest.size, sha256: digest.result() };
-}
-
-function mismatch(file: string, reason: string, cause?: unknown): EngineError {
+/** A file that does not hold what was written to it. */
+export function mismatch(file: string, reason: string, cause?: unknown): EngineError {
   return new EngineError('DIGEST_MISMATCH', `${file} is not what was written: ${reason}.`,
     'Put the file back from a copy of the backup, or use another backup.', { cause });
 }

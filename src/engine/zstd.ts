@@ -2,11 +2,11 @@
  * zstd as streams: the zstd program of this machine, or Node's own where there is none. Both write and read the same
  * format.
  */
-import { Duplex, Writable } from 'node:stream';
-import { GatewayError } from '../domain/errors.ts';
+import { Duplex } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { ioFault } from './faults.ts';
-import { handOver, release } from './memory.ts';
-import { killedBy, run, start } from './process.ts';
+import { handOver } from './memory.ts';
+import { feed, run, start } from './process.ts';
 import type { Child, Exit } from './process.ts';
 import { NodeCompression, NodeDecompression } from './zstd-node.ts';
 
@@ -20,7 +20,7 @@ const COMPRESSING = ['-q', '-c', `-${COMPRESSION_LEVEL}`, '-T1', '--check'];
 let found: Promise<boolean> | undefined;
 
 /** Whether the program is on the PATH. Looks again the next time where it is not. */
-async function hasProgram(): Promise<boolean> {
+export async function hasProgram(): Promise<boolean> {
   const isThere = await (found ??= run(PROGRAM, ['--version']).then(({ code }) => code === 0, () => false));
   if (!isThere) found = undefined;
   return isThere;
@@ -39,22 +39,11 @@ export async function decompression(): Promise<Duplex> {
   return await hasProgram() ? new ProgramStream(['-q', '-c', '-d']) : new NodeDecompression();
 }
 
-/**
- * Compresses what it is given into an open file; it finishes when the program has ended, before the file is lasting. Closed,
- * it has no child process any more. Null where there is no zstd program. It fails with a system error, `code` and all,
- * where the file could not be written.
- */
-export async function compressionInto(file: number): Promise<Writable | null> {
-  return await hasProgram() ? new ProgramWriter(file) : null;
-}
+/** Starts the program, which must be there, to compress what it reads into an open file or the input of another child. */
+export const startCompressing = (stdout: number | Writable): Child => start(PROGRAM, COMPRESSING, { stdin: true, stdout });
 
-/** What of a frame in an open file cannot be decompressed to what its check sum says; null: nothing, or there is no program. */
-export async function flawOf(file: number, signal: AbortSignal): Promise<string | null> {
-  if (!await hasProgram()) return null;
-  const failure = failureOf(await killedBy(signal, start(PROGRAM, ['-q', '-t'], { stdin: file })).exit);
-  if (failure instanceof GatewayError) throw failure;
-  return failure === null ? null : failure.message;
-}
+/** Starts the program, which must be there, to decompress what it reads, and to compare it with its check sum. */
+export const startTesting = (): Child => start(PROGRAM, ['-q', '-t'], { stdin: true });
 
 /** Settles when a stream that has ended or failed has let go of everything. */
 export async function closed(stream: Writable): Promise<void> {
@@ -63,30 +52,6 @@ export async function closed(stream: Writable): Promise<void> {
 }
 
 type Done = (error?: Error | null) => void;
-
-/** Gives the program a piece; where it takes no more, how it ended says why. Tens of thousands of times: without promises. */
-function give(child: Child, data: Buffer, done: Done): void {
-  child.stdin!.write(data, (error) => {
-    if (error == null) {
-      release(data);
-      done();
-    } else {
-      refused(child, error, done);
-    }
-  });
-}
-
-function refused(child: Child, error: Error, done: Done): void {
-  void failureIn(child).then((failure) => done(failure ?? error));
-}
-
-/** Ends the program, and waits until it is gone. */
-function letGo({ stdin, stdout, exit, kill }: Child, reason: Error | null, done: Done): void {
-  kill();
-  stdin!.destroy();
-  stdout?.destroy();
-  exit.then(() => done(reason), () => done(reason));
-}
 
 /** Passes everything through the program. */
 class ProgramStream extends Duplex {
@@ -109,7 +74,7 @@ class ProgramStream extends Duplex {
   }
 
   override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
-    give(this.#child, data, done);
+    feed(this.#child.stdin!, data, () => failureIn(this.#child), done);
   }
 
   override _final(done: Done): void {
@@ -118,7 +83,11 @@ class ProgramStream extends Duplex {
   }
 
   override _destroy(reason: Error | null, done: Done): void {
-    letGo(this.#child, reason, done);
+    const { stdin, stdout, exit, kill } = this.#child;
+    kill();
+    stdin!.destroy();
+    stdout!.destroy();
+    exit.then(() => done(reason), () => done(reason));
   }
 
   async #end(): Promise<void> {
@@ -126,33 +95,6 @@ class ProgramStream extends Duplex {
     if (this.destroyed) return;
     if (failure === null) this.push(null);
     else this.destroy(failure);
-  }
-}
-
-/** Has the program write into an open file. */
-class ProgramWriter extends Writable {
-  readonly #child: Child;
-
-  constructor(file: number) {
-    super({ highWaterMark: 256 * 1024 });
-    this.#child = start(PROGRAM, COMPRESSING, { stdin: true, stdout: file });
-    // One that ends by itself before its input does has failed.
-    void failureIn(this.#child).then((failure) => {
-      if (failure !== null) this.destroy(failure);
-    });
-  }
-
-  override _write(data: Buffer, _encoding: BufferEncoding, done: Done): void {
-    give(this.#child, data, done);
-  }
-
-  override _final(done: Done): void {
-    this.#child.stdin!.end();
-    void failureIn(this.#child).then(done);
-  }
-
-  override _destroy(reason: Error | null, done: Done): void {
-    letGo(this.#child, reason, done);
   }
 }
 
@@ -165,7 +107,7 @@ const SYSTEM_ERRORS: Record<string, string> = {
 };
 
 /** Why the program did not do its work; null: it did. */
-function failureOf({ code, signal, stderr }: Exit): Error | null {
+export function failureOf({ code, signal, stderr }: Exit): Error | null {
   // Whoever ended it has said nothing about what passed.
   if (signal !== null) return ioFault(new Error(`${PROGRAM} was ended by ${signal}`), 'The work was cut short');
   if (code === 0) return null;

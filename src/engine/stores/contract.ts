@@ -87,18 +87,18 @@ export interface BackupFiles {
   /**
    * Opens a file to read it from its beginning. Destroying the stream frees everything; a stream that is not read to
    * its end must be destroyed.
+   *
+   * @param whole for a file whose writer has a `descriptor`, and is at work: reading waits at the end of what there is
+   *   until this is aborted, which says that nothing follows any more
    * @throws EngineError FILE_MISSING; DIGEST_MISMATCH where it is no regular file; STORE_UNREACHABLE. The stream fails
    *   with STORE_UNREACHABLE
    */
-  read(file: string): Promise<{ size: number; stream: Readable & OnDisk }>;
+  read(file: string, whole?: AbortSignal): Promise<{ size: number; stream: Readable }>;
 }
 
-/** A stream of a file that may lie on a file system of this machine. */
+/** A stream into a file that may lie on a file system of this machine. */
 export interface OnDisk {
-  /**
-   * The open file: a program may read it from its beginning, or write it, in place of the stream, which is then only
-   * destroyed, or ended. Absent: there is no such file.
-   */
+  /** The open file: a program may write it in place of the stream, which is then only ended. Absent: there is no such file. */
   readonly descriptor?: number;
 }
 

@@ -41,14 +41,14 @@ export class DirectoryFiles implements BackupFiles {
     return isThere ? sizes : null;
   }
 
-  async read(file: string): Promise<{ size: number; stream: FileReader }> {
+  async read(file: string, whole?: AbortSignal): Promise<{ size: number; stream: FileReader }> {
     const handle = await openPlainFile(join(this.label, file)).catch(async (error: unknown) => {
       if (!isMissing(error)) throw storeFault(error, this.#store);
       await requireDirectory(this.#store);
       throw new EngineError('FILE_MISSING', `${file} is missing.`, 'Put the file back from a copy of the backup, or use another backup.', { cause: error });
     });
     try {
-      return { size: (await handle.stat()).size, stream: new FileReader(handle, this.#store) };
+      return { size: (await handle.stat()).size, stream: new FileReader(handle, this.#store, whole) };
     } catch (error) {
       await handle.close();
       throw storeFault(error, this.#store);

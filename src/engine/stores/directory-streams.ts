@@ -4,6 +4,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { unlink } from 'node:fs/promises';
 import { Readable, Writable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 import { storeFault } from '../faults.ts';
 import { handOver } from '../memory.ts';
 
@@ -12,32 +13,56 @@ const PIECE = 256 * 1024;
 
 type Done = (error?: Error | null) => void;
 
+/** How long to wait for more of a file that another is writing, in milliseconds. Long enough for many pieces at once. */
+const PATIENCE_MS = 50;
+/** So much of it is put on the disk at a time while it is still being written, so that little is left for its end. */
+const SYNCED = 64 * 1024 * 1024;
+
 /** Reads an open file from its beginning, and closes it. */
 export class FileReader extends Readable {
   readonly #handle: FileHandle;
   readonly #store: string;
+  readonly #whole: AbortSignal | null;
   #reading: Promise<void> = Promise.resolve();
+  #unsynced = 0;
 
-  constructor(handle: FileHandle, store: string) {
+  /** @param whole of a file that another is writing: aborted once nothing follows any more; null: it is all there */
+  constructor(handle: FileHandle, store: string, whole: AbortSignal | null = null) {
     super({ highWaterMark: PIECE });
     this.#handle = handle;
     this.#store = store;
-  }
-
-  get descriptor(): number {
-    return this.#handle.fd;
+    this.#whole = whole;
   }
 
   override _read(): void {
-    const piece = handOver(Buffer.allocUnsafeSlow(PIECE));
-    this.#reading = this.#handle.read(piece, 0, PIECE, null).then(
-      ({ bytesRead }) => void this.push(bytesRead === 0 ? null : piece.subarray(0, bytesRead)),
-      (error: unknown) => void this.destroy(storeFault(error, this.#store)),
-    );
+    this.#reading = this.#next().then((piece) => void this.push(piece), (error: unknown) => void this.destroy(storeFault(error, this.#store)));
   }
 
   override _destroy(reason: Error | null, done: Done): void {
     void this.#reading.then(() => this.#handle.close()).then(() => done(reason), () => done(reason));
+  }
+
+  async #next(): Promise<Buffer | null> {
+    const piece = handOver(Buffer.allocUnsafeSlow(PIECE));
+    while (!this.destroyed) {
+      // Asked before: what was written until then is found.
+      const isWhole = this.#whole?.aborted !== false;
+      const { bytesRead } = await this.#handle.read(piece, 0, PIECE, null);
+      if (!isWhole) await this.#keepUp(bytesRead);
+      if (bytesRead > 0) return piece.subarray(0, bytesRead);
+      if (isWhole) break;
+    }
+    return null;
+  }
+
+  /** With a writer that goes on. */
+  async #keepUp(bytesRead: number): Promise<void> {
+    this.#unsynced += bytesRead;
+    if (this.#unsynced >= SYNCED) {
+      await this.#handle.datasync();
+      this.#unsynced = 0;
+    }
+    if (bytesRead < PIECE) await setTimeout(PATIENCE_MS, undefined, { signal: this.#whole! }).catch(() => undefined);
   }
 }
 
