@@ -1,6 +1,6 @@
 /**
  * How much of the machine the child processes may take from others: QRadar's backup priorities, as niceness and I/O
- * class. What is done in this process itself, such as encryption, keeps the process's own.
+ * class. What is done in this process itself, such as checking what passes, keeps the process's own.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { spawn } from 'node:child_process';

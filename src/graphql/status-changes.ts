@@ -2,7 +2,7 @@
  * Status changes as they are listed and pushed: cursors, pages, and the streams of the subscriptions.
  */
 import { readFeedCursor, writeFeedCursor } from '../feed/cursor.ts';
-import { watchChanges } from '../feed/watch.ts';
+import { planStream, pulled, push, type Push, type Receiver, type Stream } from '../feed/watch.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 import type { Page, PageArguments } from '../records/page.ts';
 import type { TransitionRow } from '../records/rows.ts';
@@ -49,11 +49,39 @@ export function allChanges(kind: RecordKind, args: PageArguments, context: Reque
   });
 }
 
+/** The stream of one subscription: to be pulled, or to be pushed by a transport that can. */
+export class ChangeStream implements AsyncIterableIterator<TransitionRow> {
+  readonly stream: Stream;
+  readonly #ending = new AbortController();
+  readonly #context: RequestContext;
+  #pulled: AsyncIterableIterator<TransitionRow> | null = null;
+
+  constructor(stream: Stream, context: RequestContext) {
+    this.stream = stream;
+    this.#context = context;
+  }
+
+  push(receiver: Receiver): Push {
+    return push(this.#context.db, this.#context.feed, this.stream, receiver);
+  }
+
+  [Symbol.asyncIterator](): this { return this; }
+
+  next(): Promise<IteratorResult<TransitionRow>> { return this.#pull().next(); }
+
+  async return(): Promise<IteratorResult<TransitionRow>> { return await this.#pull().return!(); }
+
+  async throw(error: unknown): Promise<IteratorResult<TransitionRow>> { return await this.#pull().throw!(error); }
+
+  #pull(): AsyncIterableIterator<TransitionRow> {
+    const { db, feed } = this.#context;
+    return this.#pulled ??= eachAnew(pulled(db, feed, this.stream, this.#ending.signal), this.#context, this.#ending);
+  }
+}
+
 /** The stream of one subscription. `recordId` undefined: of all records; null: of an id that can't be one. */
-export async function pushChanges(kind: RecordKind, recordId: number | null | undefined, after: string | null | undefined, context: RequestContext): Promise<AsyncIterableIterator<TransitionRow>> {
-  const ending = new AbortController();
-  const changes = await watchChanges(context.db, context.feed, { kind, recordId, after: after ?? null, signal: ending.signal });
-  return eachAnew(changes, context, ending);
+export async function streamChanges(kind: RecordKind, recordId: number | null | undefined, after: string | null | undefined, context: RequestContext): Promise<ChangeStream> {
+  return new ChangeStream(await planStream(context.db, context.feed, { kind, recordId, after: after ?? null }), context);
 }
 
 /**

@@ -79,7 +79,11 @@ export async function startServer(services: GatewayServices, options: ServerOpti
     await yoga.handle(request, response, { principal, isAbandoned: () => response.destroyed });
   }
 
-  const socket = serveSocket(server, yoga, options.authenticate);
+  let letGo = 0;
+  const socket = serveSocket(server, yoga, options.authenticate, () => {
+    letGo += 1;
+    services.log.warn({ letGo }, 'a client that does not read what it subscribed to was let go; it can resume with its last cursor');
+  });
   await listen(server, options);
   return {
     port: (server.address() as AddressInfo).port,

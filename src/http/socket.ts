@@ -6,6 +6,8 @@ import { GraphQLError, type DocumentNode, type ExecutionArgs } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
 import { WebSocketServer } from 'ws';
 import { tokenOfParams, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
+import type { PushChannel } from './push-changes.ts';
+import { SlowReader } from './slow-reader.ts';
 import { targetOf } from './target.ts';
 import type { GatewayYoga } from './yoga.ts';
 
@@ -22,8 +24,11 @@ type EnvelopedArgs = ExecutionArgs & { rootValue: { execute: typeof import('grap
 
 export interface Socket { close(): Promise<void> }
 
-/** Serves graphql-ws on the server's `/graphql`. */
-export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate): Socket {
+/**
+ * Serves graphql-ws on the server's `/graphql`.
+ * @param onTooSlow told of each client that is let go for not reading
+ */
+export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate, onTooSlow: () => void): Socket {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE });
   server.on('upgrade', (request: IncomingMessage, socket, head) => {
     // Node leaves the socket to us, errors included: without a listener one that is reset would end the process.
@@ -40,12 +45,24 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
     subscribe: (args) => (args as EnvelopedArgs).rootValue.subscribe(args),
     // What is wrong with one operation is answered to that operation: the socket's others go on. A token is
     // therefore looked at here, and not when the socket opens.
-    async onSubscribe({ connectionParams, subscriptions, extra: { socket } }, id, { query, variables, operationName }) {
+    async onSubscribe({ connectionParams, subscriptions, extra }, id, { query, variables, operationName }) {
+      const { socket } = extra;
+      const reader = (extra as { reader?: SlowReader }).reader ??= new SlowReader(socket, onTooSlow);
       const principal = authenticate(tokenOfParams(connectionParams));
       if (principal === null) return [new GraphQLError(UNAUTHENTICATED.message, { extensions: { code: UNAUTHENTICATED.code } })];
-      const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({
-        principal, isAbandoned: () => !(id in subscriptions) || socket.readyState !== socket.OPEN,
-      });
+      const isAbandoned = () => !(id in subscriptions) || socket.readyState !== socket.OPEN;
+      const quotedId = JSON.stringify(id);
+      const send = (message: string) => {
+        if (!isAbandoned()) socket.send(message);
+      };
+      const channel: PushChannel = {
+        execute: (args) => execute(args),
+        next: (answer) => send(`{"id":${quotedId},"type":"next","payload":${answer}}`),
+        // The protocol has no message for it, and lets a ping carry anything; docs/FEED.md, F10.
+        live: () => send(`{"type":"ping","payload":{"live":${quotedId}}}`),
+        isFull: (onRoom) => reader.isFull(onRoom),
+      };
+      const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({ principal, isAbandoned, channel });
       let document: DocumentNode;
       try {
         document = parse(query) as DocumentNode;

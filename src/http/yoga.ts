@@ -8,12 +8,15 @@ import { maskError } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
 import { feedStateOf } from '../graphql/status-changes.ts';
 import { hidePasscodes } from './hide-passcodes.ts';
+import { pushChanges, type PushChannel } from './push-changes.ts';
 
 /** What a transport hands over with each request. */
 export interface TransportContext {
   principal: Principal;
   /** Whether the client has gone away, or no longer wants the answer. */
   isAbandoned: () => boolean;
+  /** Of a subscription that the transport can have pushed. */
+  channel?: PushChannel;
 }
 export type GatewayYoga = YogaServerInstance<TransportContext, RequestContext>;
 
@@ -35,12 +38,14 @@ const refuseNul: Plugin = {
  * list's only then: a change between the two is replayed, where otherwise it would be in neither.
  */
 const readFeedCursorFirst: Plugin<RequestContext> = {
-  async onExecute({ args: { document, contextValue } }) {
-    if (!/\bfeedCursor\b/.test((document as DocumentNode).loc?.source.body ?? '')) return;
+  // No promise for whom it does not concern.
+  onExecute({ args: { document, contextValue } }) {
     // A failure is kept too, and belongs to the field.
-    await feedStateOf(contextValue).catch(() => undefined);
+    return asksForFeedCursor(document as DocumentNode) ? feedStateOf(contextValue).then(() => undefined, () => undefined) : undefined;
   },
 };
+
+const asksForFeedCursor = (document: DocumentNode): boolean => /\bfeedCursor\b/.test(document.loc?.source.body ?? '');
 
 const nulError = () => new GraphQLError('A text holds the character NUL, which cannot be kept. Leave it out.', { extensions: { code: 'BAD_USER_INPUT' } });
 
@@ -65,7 +70,7 @@ export function createGatewayYoga(services: GatewayServices): GatewayYoga {
     schema,
     graphqlEndpoint: '/graphql',
     context: ({ principal, isAbandoned }) => requestContext(services, principal, isAbandoned),
-    plugins: [hidePasscodes, refuseNul, readFeedCursorFirst],
+    plugins: [hidePasscodes, refuseNul, readFeedCursorFirst, pushChanges],
     maskedErrors: {
       errorMessage: 'Something went wrong in the gateway; its log says more.',
       maskError: (error, message, isDev) => (isNoJson(error) ? notJson() : maskError(error, message, isDev)),

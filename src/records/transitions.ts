@@ -19,20 +19,26 @@ export async function feedState(db: Db): Promise<FeedState> {
   return { id: row.id, floor: Number(row.floor), end: Number(row.end) };
 }
 
+export interface RecordRef { kind: RecordKind; recordId: number }
+
+/** `status` undefined: there is no such record. `end` and `at`: of the feed, when it was read. */
+export interface PresentStatus { status: string | undefined; label: string | null; end: number; at: Date }
+
 /**
- * The present status of a record together with the end of the feed, in one snapshot: every later change of it has
- * a position after that end. `status` undefined: there is no such record.
+ * The present statuses of records, in their order, together with the end of the feed, in one snapshot: every later change
+ * of them has a position after that end.
  */
-export async function presentStatus(db: Db, kind: RecordKind, id: number): Promise<{ status: string | undefined; label: string | null; end: number; at: Date }> {
-  const record: Record<RecordKind, SQL> = {
-    BACKUP: sql`select status, name as label from backups where id = ${id}`,
-    RESTORE: sql`select status, null as label from restores where id = ${id} and not is_removed`,
-    JOB: sql`select status, job_id as label from jobs where id = ${id}`,
-  };
-  const [row] = await db.execute<{ status: string | null; label: string | null; end: string; at: string }>(sql`
+export async function presentStatuses(db: Db, records: readonly RecordRef[]): Promise<PresentStatus[]> {
+  const rows = await db.execute<{ status: string | null; label: string | null; end: string; at: string }>(sql`
     select r.status, r.label, coalesce((select max(position) from transitions), feed.floor) as end, now() as at
-    from feed left join (${record[kind]}) r on true`);
-  return { status: row?.status ?? undefined, label: row?.label ?? null, end: Number(row?.end), at: new Date(row?.at ?? 0) };
+    from feed, unnest(${arrayOf(records.map(({ kind }) => kind))}::text[], ${arrayOf(records.map(({ recordId }) => recordId))}::bigint[])
+      with ordinality asked(kind, id, nth)
+    left join lateral (
+      select status, name as label from backups where asked.kind = 'BACKUP' and id = asked.id
+      union all select status, null from restores where asked.kind = 'RESTORE' and id = asked.id and not is_removed
+      union all select status, job_id from jobs where asked.kind = 'JOB' and id = asked.id
+    ) r on true order by asked.nth`);
+  return rows.map(({ status, label, end, at }) => ({ status: status ?? undefined, label, end: Number(end), at: new Date(at) }));
 }
 
 /** Which changes are wanted: of one kind, and perhaps of one record. */

@@ -28,7 +28,8 @@ beforeAll(async () => {
   database = await openGatewayDatabase(gateway.dataDir);
   const db = openDatabase(database.connection);
   const listener = await startListener(database.connection);
-  const feed = await startFeed(db.db, listener);
+  // So few in memory that tests reach the table.
+  const feed = await startFeed(db.db, listener, { recent: 100 });
   const progress = startProgressFeed(db.db, listener);
   const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null), passOnKeys: () => Promise.resolve(null) };
   const server = await startServer({

@@ -6,7 +6,7 @@ import { connectionType, pageArguments } from '../connections.ts';
 import { BackupStatusEnum } from '../enums.ts';
 import { globalId, readId } from '../ids.ts';
 import { Backup, load } from '../refs.ts';
-import { allChanges, cursorOf, pushChanges } from '../status-changes.ts';
+import { allChanges, cursorOf, streamChanges } from '../status-changes.ts';
 
 export const BackupStatusChange = builder.objectRef<TransitionRow>('BackupStatusChange').implement({
   description: 'One status change of a backup, written in the transaction that made it.',
@@ -36,6 +36,6 @@ builder.subscriptionField('backupStatusChanged', (t) => t.field({
     id: t.arg.id({ description: 'Of this backup alone: its global id, or its number. Unknown: the error NOT_FOUND.' }),
     after: t.arg.string({ description: 'A cursor of any status change, or feedCursor. Too old: the error CURSOR_EXPIRED; strange: CURSOR_INVALID.' }),
   },
-  subscribe: (_root, { id, after }, context) => pushChanges('BACKUP', id == null ? undefined : ownId(readId('Backup', id)), after, context),
+  subscribe: (_root, { id, after }, context) => streamChanges('BACKUP', id == null ? undefined : ownId(readId('Backup', id)), after, context),
   resolve: (change) => change,
 }));

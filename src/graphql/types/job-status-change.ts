@@ -5,7 +5,7 @@ import { connectionType, pageArguments } from '../connections.ts';
 import { JobStatusEnum } from '../enums.ts';
 import { readJobId } from '../job-ids.ts';
 import { Job, load } from '../refs.ts';
-import { allChanges, cursorOf, pushChanges } from '../status-changes.ts';
+import { allChanges, cursorOf, streamChanges } from '../status-changes.ts';
 
 export const JobStatusChange = builder.objectRef<TransitionRow>('JobStatusChange').implement({
   description: 'One status change of a job, written in the transaction that made it.',
@@ -34,6 +34,6 @@ builder.subscriptionField('jobStatusChanged', (t) => t.field({
     id: t.arg.id({ description: 'Of this job alone: its global id, its jobId or its number. Unknown: the error NOT_FOUND.' }),
     after: t.arg.string({ description: 'A cursor of any status change, or feedCursor. Too old: the error CURSOR_EXPIRED; strange: CURSOR_INVALID.' }),
   },
-  subscribe: async (_root, { id, after }, context) => pushChanges('JOB', id == null ? undefined : await readJobId(id, context), after, context),
+  subscribe: async (_root, { id, after }, context) => streamChanges('JOB', id == null ? undefined : await readJobId(id, context), after, context),
   resolve: (change) => change,
 }));

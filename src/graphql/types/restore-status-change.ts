@@ -6,7 +6,7 @@ import { connectionType, pageArguments } from '../connections.ts';
 import { RestoreStatusEnum } from '../enums.ts';
 import { globalId, readId } from '../ids.ts';
 import { Restore, load } from '../refs.ts';
-import { allChanges, cursorOf, pushChanges } from '../status-changes.ts';
+import { allChanges, cursorOf, streamChanges } from '../status-changes.ts';
 
 export const RestoreStatusChange = builder.objectRef<TransitionRow>('RestoreStatusChange').implement({
   description: 'One status change of a restore, written in the transaction that made it.',
@@ -35,6 +35,6 @@ builder.subscriptionField('restoreStatusChanged', (t) => t.field({
     id: t.arg.id({ description: 'Of this restore alone: its global id, or its number. Unknown: the error NOT_FOUND.' }),
     after: t.arg.string({ description: 'A cursor of any status change, or feedCursor. Too old: the error CURSOR_EXPIRED; strange: CURSOR_INVALID.' }),
   },
-  subscribe: (_root, { id, after }, context) => pushChanges('RESTORE', id == null ? undefined : ownId(readId('Restore', id)), after, context),
+  subscribe: (_root, { id, after }, context) => streamChanges('RESTORE', id == null ? undefined : ownId(readId('Restore', id)), after, context),
   resolve: (change) => change,
 }));

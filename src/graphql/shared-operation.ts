@@ -1,0 +1,157 @@
+/**
+ * One operation that many subscribe to: each change is executed and written down once for all of them.
+ *
+ * What makes two subscriptions the same operation: the document, the operation's name, the token, and the variables but for
+ * those that only say what to watch (`id`, `after`), which the answer does not depend on.
+ */
+import { Kind, visit, type DocumentNode, type ExecutionArgs, type ExecutionResult, type FieldNode, type OperationDefinitionNode } from 'graphql';
+import type { TransitionRow } from '../records/rows.ts';
+import { Loaders, type RequestContext } from './context.ts';
+
+/** The root fields whose events are rows of the feed. */
+const SHARED_FIELDS: ReadonlySet<string> = new Set(['backupStatusChanged', 'restoreStatusChanged', 'jobStatusChanged']);
+/** For how long an answer serves for the same change: what it says of the record is what it is now. In milliseconds. */
+const FRESH = 250;
+/** With so many answers on their way it takes no more. */
+const PENDING_LIMIT = 10_000;
+
+export interface Operation extends Pick<ExecutionArgs, 'schema' | 'document' | 'operationName'> {
+  variableValues?: Record<string, unknown> | null;
+  contextValue: RequestContext;
+}
+export type Execute = (args: Operation & { rootValue: TransitionRow }) => ExecutionResult | PromiseLike<ExecutionResult>;
+
+interface Delivery { text: string | Promise<string>; send: (text: string) => void }
+
+export class SharedOperation {
+  /** How many subscribe to it. */
+  subscribers = 0;
+  readonly #operation: Operation;
+  readonly #execute: Execute;
+  readonly #texts = new WeakMap<TransitionRow, { text: string | Promise<string>; until: number }>();
+  /** What waits for an answer, in its order. */
+  #pending: Delivery[] = [];
+  #loaders: Loaders | null = null;
+
+  constructor(operation: Operation, execute: Execute) {
+    this.#operation = operation;
+    this.#execute = execute;
+  }
+
+  /** Whether it takes no more for now. */
+  get isBusy(): boolean { return this.#pending.length >= PENDING_LIMIT; }
+
+  /** Sends the answer to a change, as JSON, after those to the changes before it; at once where nothing has to be waited for. */
+  deliver(row: TransitionRow, send: (text: string) => void): void {
+    const text = this.#textOf(row);
+    if (typeof text === 'string' && this.#pending.length === 0) {
+      send(text);
+      return;
+    }
+    this.#pending.push({ text, send });
+    if (this.#pending.length === 1) void this.#sendPending();
+  }
+
+  /** Calls back once everything before has been sent. */
+  afterwards(callback: () => void): void {
+    if (this.#pending.length === 0) callback();
+    else this.#pending.push({ text: '', send: callback });
+  }
+
+  async #sendPending(): Promise<void> {
+    for (let done = 0; done < this.#pending.length; done += 1) {
+      const { text, send } = this.#pending[done]!;
+      send(typeof text === 'string' ? text : await text);
+      // Long before it is empty, under a steady load.
+      if (done >= PENDING_LIMIT / 10) {
+        this.#pending = this.#pending.slice(done);
+        done = 0;
+      }
+    }
+    this.#pending = [];
+  }
+
+  #textOf(row: TransitionRow): string | Promise<string> {
+    const now = performance.now();
+    const known = this.#texts.get(row);
+    if (known !== undefined && known.until > now) return known.text;
+    const result = this.#execute({ ...this.#operation, contextValue: this.#context(), rootValue: row });
+    // Whatever fails is a part of the result, masked.
+    const text = 'then' in result ? Promise.resolve(result).then((late) => this.#keep(row, JSON.stringify(late))) : JSON.stringify(result);
+    this.#texts.set(row, { text, until: now + FRESH });
+    return text;
+  }
+
+  #keep(row: TransitionRow, text: string): string {
+    this.#texts.set(row, { text, until: performance.now() + FRESH });
+    return text;
+  }
+
+  /** Changes that come together are looked up together; the next ones read anew. */
+  #context(): RequestContext {
+    const { contextValue } = this.#operation;
+    if (this.#loaders === null) {
+      this.#loaders = new Loaders(contextValue.db);
+      setImmediate(() => { this.#loaders = null; });
+    }
+    // Whoever was first may have gone.
+    return { ...contextValue, loaders: this.#loaders, isAbandoned: () => false };
+  }
+}
+
+/** The operations that somebody subscribes to, by document, and then by the rest. */
+const operations = new WeakMap<DocumentNode, Map<string, SharedOperation>>();
+
+/** The operation to subscribe to; null: of a kind that is not shared. To be left when the subscription ends. */
+export function joinOperation(operation: Operation, execute: Execute): { shared: SharedOperation; leave: () => void } | null {
+  const { document, operationName, variableValues, contextValue: { principal } } = operation;
+  const filters = filterVariables(document);
+  if (filters === null) return null;
+  const rest = Object.entries(variableValues ?? {}).filter(([name]) => !filters.has(name)).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const key = JSON.stringify([principal.tokenId, operationName ?? null, rest]);
+  const alike = operations.get(document) ?? new Map<string, SharedOperation>();
+  operations.set(document, alike);
+  const shared = alike.get(key) ?? new SharedOperation(operation, execute);
+  alike.set(key, shared);
+  shared.subscribers += 1;
+  return {
+    shared,
+    leave() {
+      shared.subscribers -= 1;
+      if (shared.subscribers === 0 && alike.get(key) === shared) alike.delete(key);
+    },
+  };
+}
+
+const analysed = new WeakMap<DocumentNode, ReadonlySet<string> | null>();
+
+/** Names of the variables that only say what to watch; null: the document is not one subscription of a shared field. */
+function filterVariables(document: DocumentNode): ReadonlySet<string> | null {
+  const known = analysed.get(document);
+  if (known !== undefined) return known;
+  const names = readFilterVariables(document);
+  analysed.set(document, names);
+  return names;
+}
+
+function readFilterVariables(document: DocumentNode): ReadonlySet<string> | null {
+  const subscriptions = document.definitions.filter((definition): definition is OperationDefinitionNode => definition.kind === Kind.OPERATION_DEFINITION);
+  const root = subscriptions.length === 1 ? rootField(subscriptions[0]!) : null;
+  if (root === null) return null;
+  const names = new Set<string>();
+  for (const { value } of root.arguments ?? []) if (value.kind === Kind.VARIABLE) names.add(value.name.value);
+  const skipped = new Set<unknown>([...root.arguments ?? [], ...subscriptions[0]!.variableDefinitions ?? []]);
+  visit(document, {
+    enter: (node) => (skipped.has(node) ? false : undefined),
+    // It says something else as well.
+    Variable: { enter: ({ name }) => void names.delete(name.value) },
+  });
+  return names;
+}
+
+/** The one field of a subscription, in plain form. */
+function rootField({ selectionSet: { selections }, directives }: OperationDefinitionNode): FieldNode | null {
+  const [field] = selections;
+  const isPlain = selections.length === 1 && (directives?.length ?? 0) === 0 && field?.kind === Kind.FIELD && (field.directives?.length ?? 0) === 0;
+  return isPlain && SHARED_FIELDS.has(field.name.value) ? field : null;
+}

@@ -1,0 +1,81 @@
+/**
+ * Pushes the changes of a subscription straight to a transport that can have them so: each is executed once for all who
+ * subscribe to the same, and no promise stands between a change and the sending of it.
+ */
+import { createSourceEventStream, execute, getOperationAST, OperationTypeNode, type ExecutionArgs, type ExecutionResult } from 'graphql';
+import type { Plugin } from 'graphql-yoga';
+import { joinOperation, type Execute, type Operation, type SharedOperation } from '../graphql/shared-operation.ts';
+import { ChangeStream } from '../graphql/status-changes.ts';
+
+/** How soon an operation that takes no more is tried again, in milliseconds. */
+const RETRY = 50;
+
+/** One subscription of a transport. */
+export interface PushChannel {
+  /** Executes an operation as the transport's own are: with every guard. */
+  readonly execute: Execute;
+  /** Sends the answer to an event, which is JSON. */
+  next(answer: string): void;
+  /** Tells that everything up to the present has been sent. */
+  live(): void;
+  /** Whether it takes no more for now. If so, it calls back once it does again. */
+  isFull(onRoom: () => void): boolean;
+}
+
+type ContextWithChannel = Operation['contextValue'] & { channel?: PushChannel };
+
+/** Replaces the execution of subscriptions where the transport has a channel for them and they can be shared. */
+export const pushChanges: Plugin<ContextWithChannel> = {
+  onExecute({ args, setExecuteFn }) {
+    // Of a subscription only an event is executed; Yoga's own executor would subscribe once more.
+    if (args.contextValue.channel !== undefined && getOperationAST(args.document, args.operationName)?.operation === OperationTypeNode.SUBSCRIPTION) setExecuteFn(execute);
+  },
+  onSubscribe({ args, setSubscribeFn }) {
+    const { channel } = args.contextValue;
+    const joined = channel === undefined ? null : joinOperation(args as Operation, channel.execute);
+    if (channel === undefined || joined === null) return;
+    setSubscribeFn(async (subscription: ExecutionArgs) => {
+      try {
+        const stream = await createSourceEventStream(subscription);
+        if (stream instanceof ChangeStream) return pushed(stream, joined.shared, channel, joined.leave);
+        joined.leave();
+        return stream;
+      } catch (error) {
+        joined.leave();
+        throw error;
+      }
+    });
+  },
+};
+
+/** What stands for the stream: it has no events of its own, and ends with the stream. */
+function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChannel, onEnd: () => void): AsyncIterableIterator<ExecutionResult> {
+  const over = Promise.withResolvers<IteratorResult<ExecutionResult>>();
+  // Nobody may be waiting for it.
+  over.promise.catch(() => undefined);
+  const end = (error: unknown) => {
+    onEnd();
+    if (error === null) over.resolve({ done: true, value: undefined });
+    else over.reject(error as Error);
+  };
+  const resume = () => following.resume();
+  const following: ReturnType<ChangeStream['push']> = stream.push({
+    take(change) {
+      if (shared.isBusy) {
+        setTimeout(resume, RETRY);
+        return false;
+      }
+      if (channel.isFull(resume)) return false;
+      shared.deliver(change, (answer) => channel.next(answer));
+      return true;
+    },
+    live: () => shared.afterwards(() => channel.live()),
+    end: (error) => shared.afterwards(() => end(error)),
+  });
+  const stop = async (): Promise<IteratorResult<ExecutionResult>> => {
+    following.stop();
+    end(null);
+    return { done: true, value: undefined };
+  };
+  return { [Symbol.asyncIterator]() { return this; }, next: () => over.promise, return: stop, throw: stop };
+}
