@@ -13,6 +13,7 @@ import { openGatewayDatabase } from '../test/support/database.ts';
 import { startGatewayProcess, type GatewayProcess } from '../test/support/gateway.ts';
 import { plantBackups, plantStore } from '../test/support/records.ts';
 import type { AudienceOptions, Command, Report } from './audience.ts';
+import { clock } from './clock.ts';
 import { nodeOptions } from './gateway.ts';
 import { printTable, quantile } from './table.ts';
 
@@ -34,11 +35,11 @@ const memory = (pid: number | undefined): number => Number(/VmRSS:\s+(\d+)/.exec
 
 class Audience {
   readonly #worker: Worker;
-  readonly sent: BigInt64Array;
+  readonly sent: Float64Array;
 
   constructor(options: Omit<AudienceOptions, 'sent'>, changes: number) {
     const sent = new SharedArrayBuffer(8 * changes);
-    this.sent = new BigInt64Array(sent);
+    this.sent = new Float64Array(sent);
     this.#worker = new Worker(new URL('./audience.ts', import.meta.url), { workerData: { ...options, sent } satisfies AudienceOptions, resourceLimits: { maxOldGenerationSizeMb: 4_096 } });
   }
 
@@ -90,8 +91,8 @@ async function withSubject<T>(backups: number, work: (subject: Subject) => Promi
   }
 }
 
-const audienceOf = ({ gateway }: Subject, query: string, variables: Record<string, unknown>[], isOwn: boolean, changes: number): Audience =>
-  new Audience({ url: `${gateway.url.replace('http', 'ws')}/graphql`, token: gateway.token, query, variables, isOwn }, changes);
+const audienceOf = ({ gateway }: Subject, query: string, variables: Record<string, unknown>[], how: { isOwn?: boolean; isCut?: boolean }, changes: number): Audience =>
+  new Audience({ url: `${gateway.url.replace('http', 'ws')}/graphql`, token: gateway.token, query, variables, isOwn: false, isCut: false, ...how }, changes);
 
 const feedCursor = async ({ gateway }: Subject): Promise<string> => (await gateway.query('{ feedCursor }')).data.feedCursor;
 
@@ -101,11 +102,11 @@ async function broadcast(query: string, subscribers: number, perSecond: number, 
     const { sql, backups: [backup = 0] } = subject;
     const after = await feedCursor(subject);
     const changes = perSecond * seconds;
-    const audience = audienceOf(subject, query, Array.from({ length: subscribers }, () => ({ after })), false, changes);
+    const audience = audienceOf(subject, query, Array.from({ length: subscribers }, () => ({ after })), {}, changes);
     await audience.answer();
     await sleep(2_000);
     await atRate(changes, perSecond, (nth) => {
-      audience.sent[nth] = process.hrtime.bigint();
+      audience.sent[nth] = clock();
       return sql`update backups set status = ${nth % 2 === 0 ? 'MISSING' : 'SUCCESS'} where id = ${backup}`;
     });
     const report = await audience.report(changes * subscribers);
@@ -120,13 +121,13 @@ async function bare(subscribers: number, perSecond: number, seconds: number): Pr
   const [{ port }] = await once(server, 'message') as [{ port: number }];
   const idle = memory(server.pid);
   const changes = perSecond * seconds;
-  const audience = new Audience({ url: `ws://127.0.0.1:${port}`, token: '', query: '', variables: Array.from({ length: subscribers }, () => ({})), isOwn: false }, changes);
+  const audience = new Audience({ url: `ws://127.0.0.1:${port}`, token: '', query: '', variables: Array.from({ length: subscribers }, () => ({})), isOwn: false, isCut: false }, changes);
   await audience.answer();
   await sleep(2_000);
   const kilobytesEach = ((memory(server.pid) - idle) * 1024) / subscribers;
   const message = '{"id":"1","type":"next","payload":{"data":{"backupStatusChanged":{"cursor":"ZmVlZC8xMjM0NTY3OC8xMjM0NTY3","backupName":"nightly-0","from":"SUCCESS","to":"MISSING","at":"2026-01-01T00:00:00.000Z"}}}}';
   await atRate(changes, perSecond, (nth) => {
-    audience.sent[nth] = process.hrtime.bigint();
+    audience.sent[nth] = clock();
     server.send(message);
   });
   const report = await audience.report(changes * subscribers);
@@ -143,19 +144,19 @@ async function own(subscribers: number, perSecond: number, seconds: number): Pro
     const changes = perSecond * seconds;
     await sleep(1_000);
     const idle = memory(gateway.process.pid);
-    const audience = audienceOf(subject, OWN, backups.map((id) => ({ id: String(id), after })), true, changes);
+    const audience = audienceOf(subject, OWN, backups.map((id) => ({ id: String(id), after })), { isOwn: true }, changes);
     await audience.answer();
     await sleep(2_000);
     const kilobytesEach = ((memory(gateway.process.pid) - idle) * 1024) / subscribers;
     // Ten changes in each transaction: the rate is that of the feed, not of the disk under Postgres.
     const together = 10;
     await atRate(changes / together, perSecond / together, (nth) => {
-      const now = process.hrtime.bigint();
+      const now = clock();
       const ids = Array.from({ length: together }, (_, index) => {
         audience.sent[nth * together + index] = now;
         return backups[(nth * together + index) % subscribers]!;
       });
-      return sql`update backups set status = case status when 'SUCCESS' then 'MISSING' else 'SUCCESS' end from unnest(${ids}::bigint[]) with ordinality asked(own, nth) where id = own`;
+      return sql`update backups set status = case status when 'SUCCESS' then 'MISSING' else 'SUCCESS' end where id = any(${`{${ids.join()}}`}::bigint[])`;
     });
     const report = await audience.report(changes);
     await audience.end();
@@ -168,7 +169,7 @@ async function storm(subscribers: number, missed: number): Promise<{ seconds: nu
   return withSubject(1, async (subject) => {
     const { sql, backups: [backup = 0] } = subject;
     const after = await feedCursor(subject);
-    const audience = audienceOf(subject, ALL, Array.from({ length: subscribers }, () => ({ after })), false, missed + 1);
+    const audience = audienceOf(subject, ALL, Array.from({ length: subscribers }, () => ({ after })), { isCut: true }, missed + 1);
     await audience.answer();
     const flip = (nth: number) => sql`update backups set status = ${nth % 2 === 0 ? 'MISSING' : 'SUCCESS'} where id = ${backup}`;
     await flip(0);

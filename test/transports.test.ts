@@ -56,7 +56,7 @@ async function open(params?: unknown): Promise<RawSocket> {
 }
 
 describe('on one socket', () => {
-  test('a faulty operation is answered by itself, and the others go on', async () => {
+  test('F17 a faulty operation is answered by itself, and the others go on', async () => {
     const socket = await open();
     socket.start('watch', WATCH);
     const nested = (depth: number) => `{${'a{'.repeat(depth)}b${'}'.repeat(depth)}}`;
@@ -321,7 +321,7 @@ describe('SIGTERM', () => {
     return process;
   };
 
-  test('closes sockets with 1012, lets requests end, stops Postgres and exits 0 within seconds', async () => {
+  test('F15 closes sockets with 1012, lets requests end, stops Postgres and exits 0 within seconds', async () => {
     const child = await startProcess();
     const socket = await RawSocket.open(child);
     socket.start('watch', WATCH);

@@ -133,7 +133,7 @@ describe('a subscriber that is slower than the changes', () => {
   });
 });
 
-describe('an outage', () => {
+describe('F19 an outage', () => {
   test('of the connection that listens loses nothing in a burst, and changes are timely afterwards', async () => {
     const backup = await addBackup(database);
     const start = await feedCursor(gateway);

@@ -92,7 +92,7 @@ const ended = (jobId: string) => until(`${jobId} has ended`, async () => {
 });
 const remove = async (id: string): Promise<string> => (await other.query(DELETE, { id })).data.deleteBackup.job.jobId;
 
-test('whoever drops its connection at any point and resumes with its last cursor gets exactly the rows of the table', async () => {
+test('F4 F9 F18 whoever drops its connection at any point and resumes with its last cursor gets exactly the rows of the table', async () => {
   const start = await feedCursor(gateway);
   const first = await createBackup('first');
   const finished = Promise.withResolvers<void>();
@@ -151,7 +151,7 @@ test('whoever drops its connection at any point and resumes with its last cursor
 });
 
 describe('transactions that are open at the same time', () => {
-  test('are seen in the order of their commits, by who is there and by who comes back', async () => {
+  test('F2 are seen in the order of their commits, by who is there and by who comes back', async () => {
     const [one, two] = [await addBackup(database), await addBackup(database)];
     const start = await feedCursor(gateway);
     const live = await open();
@@ -202,7 +202,7 @@ describe('transactions that are open at the same time', () => {
 describe('a list with feedCursor, then a subscription after it', () => {
   const LIST = '{ backups(first: 100, orderBy: { field: ID, direction: DESC }) { nodes { id status } } feedCursor }';
 
-  test('misses nothing while records are added', async () => {
+  test('F5 misses nothing while records are added', async () => {
     const adding = (async () => { for (let count = 0; count < 80; count += 1) await addBackup(database); })();
     const sights: { known: Set<string>; socket: RawSocket }[] = [];
     for (let count = 0; count < 12; count += 1) {
@@ -243,7 +243,7 @@ describe('a list with feedCursor, then a subscription after it', () => {
   });
 });
 
-test('what one gateway changes is watched on the other, at once', async () => {
+test('F20 what one gateway changes is watched on the other, at once', async () => {
   const socket = await open(other);
   socket.start('watch', subscriptionTo('BACKUP'));
   await socket.run('sync', '{ feedCursor }');

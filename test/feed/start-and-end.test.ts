@@ -76,7 +76,7 @@ async function errorOf(socket: RawSocket): Promise<string | undefined> {
 
 const steps = (changes: { from: string | null; to: string | null }[]) => changes.map(({ from, to }) => [from, to]);
 
-describe('with an id and no cursor', () => {
+describe('F10 with an id and no cursor', () => {
   test('the first event states the present status with a cursor from which one can go on', async () => {
     const backup = await addBackup(database);
     const socket = await watch('BACKUP', { id: backup.id });
@@ -125,7 +125,7 @@ describe('with an id and no cursor', () => {
   });
 });
 
-describe('with an id the stream completes', () => {
+describe('F11 with an id the stream completes', () => {
   test('when the backup is gone', async () => {
     const backup = await addBackup(database, 'default');
     const socket = await watch('BACKUP', { id: backup.id });
@@ -170,7 +170,7 @@ describe('with an id the stream completes', () => {
   });
 });
 
-test('without id and cursor the stream starts with the next change', async () => {
+test('F10 without id and cursor the stream starts with the next change', async () => {
   const socket = await watch('BACKUP');
   await socket.run('sync', '{ feedCursor }');
   const backup = await addBackup(database);
@@ -219,7 +219,7 @@ describe('a cursor', () => {
     return codes[0];
   };
 
-  test('that is none of this feed is CURSOR_INVALID', async () => {
+  test('F6 that is none of this feed is CURSOR_INVALID', async () => {
     const present = await feedCursor(gateway);
     const text = Buffer.from(present, 'base64url').toString();
     const write = (changed: string) => Buffer.from(changed).toString('base64url');
@@ -231,7 +231,7 @@ describe('a cursor', () => {
     ]) expect([cursor, await refused(cursor)]).toEqual([cursor, 'CURSOR_INVALID']);
   });
 
-  test('from before what is kept is CURSOR_EXPIRED, the last one that is not kept still serves', async () => {
+  test('F7 from before what is kept is CURSOR_EXPIRED, the last one that is not kept still serves', async () => {
     const backup = await addBackup(database);
     await flip(database, backup.number, 10);
     const end = await endOfFeed(database);
