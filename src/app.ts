@@ -17,6 +17,7 @@ import { createSealing, type Sealing } from './domain/sealing.ts';
 import { createIdentity, openIdentity, passOnKeys } from './engine/index.ts';
 import { startFeed } from './feed/feed.ts';
 import { startProgressFeed } from './feed/progress.ts';
+import { startFeedRetention } from './feed/retention.ts';
 import { adminOnly } from './http/authentication.ts';
 import { startServer } from './http/server.ts';
 import type { Pool } from './records/rows.ts';
@@ -67,8 +68,10 @@ export function createApp(config: Config, log: Logger, options: AppOptions = {})
 
       const feed = await startFeed(db, listener);
       started.defer(() => feed.close());
-      const progress = startProgressFeed(db, listener);
+      const progress = startProgressFeed(db, listener, feed);
       started.defer(() => progress.close());
+      const retention = startFeedRetention(db, log, config.feedRetentionDays);
+      started.defer(() => retention.stop());
       const waiting = watchWaitingJobs(db, log);
       started.defer(() => waiting.stop());
 
@@ -134,12 +137,15 @@ interface Base { db: Pool; listener: Listener; sealing: Sealing; feedId: string 
 
 async function startBase(config: Config, secretKey: Secret, log: Logger, options: AppOptions, started: AsyncDisposableStack): Promise<Base> {
   const connection: Connection = config.databaseUrl ?? await startEmbedded(config, log, started);
-  await migrate(connection).catch((cause: unknown) => { throw unreachable(cause); });
-  const database = openDatabase(connection, options);
+  // Whatever needs a session of its own goes past the pooler, if there is one.
+  const direct = config.databaseDirectUrl ?? connection;
+  const database = openDatabase(connection, { ...options, isPooled: config.databaseDirectUrl !== null });
   started.defer(() => database.close());
   const sealing = createSealing(secretKey.reveal());
-  const listener = await startListener(connection, sealing.mark);
+  // First of all, since it proves that sessions hold: through a pooler the migrations' lock might never be given back.
+  const listener = await startListener(direct, { mark: sealing.mark, notifier: database.db }).catch(explain);
   started.defer(() => listener.close());
+  await migrate(direct).catch(explain);
   // After the own mark is up: of two that start at once with different keys, at least one sees the other.
   if ((await shownMarks(database.db)).some((mark) => mark !== sealing.mark)) {
     throw new GatewayError('SECRET_KEY_DIFFERS', 'Another gateway or worker on this database runs with another SECRET_KEY: what the one seals, the other could not open.',
@@ -148,11 +154,11 @@ async function startBase(config: Config, secretKey: Secret, log: Logger, options
   return { db: database.db, listener, sealing, feedId: (await feedState(database.db)).id };
 }
 
-/** What the driver says of a server that is away, in words for the operator; anything else stays as it is. */
-function unreachable(cause: unknown): unknown {
+/** Throws what the driver says of a server that is away in words for the operator; anything else stays as it is. */
+function explain(cause: unknown): never {
   const code = (cause as { code?: unknown } | null)?.code;
-  if (typeof code !== 'string' || !/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000|57P03)$/.test(code)) return cause;
-  return new GatewayError('DATABASE_UNREACHABLE', `The database cannot be used: ${(cause as Error).message}.`, 'Check DATABASE_URL, and that the server runs and can be reached from here.', { cause });
+  if (typeof code !== 'string' || !/^(E[A-Z]+|CONNECT_TIMEOUT|CONNECTION_\w+|28\w{3}|3D000|57P03)$/.test(code)) throw cause;
+  throw new GatewayError('DATABASE_UNREACHABLE', `The database cannot be used: ${(cause as Error).message.replace(/\.$/, '')}.`, 'Check DATABASE_URL, DATABASE_DIRECT_URL if it is set, and that the server runs and can be reached from here.', { cause });
 }
 
 async function deploy(config: Config, db: Pool, file: DeploymentSpec, log: Logger): Promise<void> {

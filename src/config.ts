@@ -20,6 +20,8 @@ export interface Config {
   readonly publicUrl: string | null;
   /** null: the embedded Postgres. May hold a password: never print it. */
   readonly databaseUrl: string | null;
+  /** The same database past the pooler that `databaseUrl` leads through; null: there is none. Never print it either. */
+  readonly databaseDirectUrl: string | null;
   /** Absolute path. */
   readonly dataDir: string;
   /** Absolute path; null: `resolveDeploymentFile` looks for one. */
@@ -30,6 +32,8 @@ export interface Config {
   readonly adminToken: Secret | null;
   /** null: `ensureSecrets` reads or generates it. */
   readonly secretKey: Secret | null;
+  /** How long the feed keeps a change, in days; null: for ever. */
+  readonly feedRetentionDays: number | null;
   readonly logLevel: string;
 }
 
@@ -61,8 +65,8 @@ export function readConfig(env: NodeJS.ProcessEnv, cwd: string): Config {
     host: read('HOST', '127.0.0.1', 'an IP address or host name, without brackets or port', parseHost),
     // A URL with a user and password in it is refused, so the value may hold a secret.
     publicUrl: read('PUBLIC_URL', null, PUBLIC_URL_ALLOWED, parsePublicUrl, env['PUBLIC_URL']?.includes('@')),
-    databaseUrl: read('DATABASE_URL', null, 'a URL that begins with postgres:// or postgresql://',
-      (value) => (/^postgres(ql)?:\/\/\S+$/.test(value) ? value : undefined), true),
+    databaseUrl: read('DATABASE_URL', null, DATABASE_URL_ALLOWED, parseDatabaseUrl, true),
+    databaseDirectUrl: read('DATABASE_DIRECT_URL', null, DATABASE_URL_ALLOWED, parseDatabaseUrl, true),
     dataDir: read('DATA_DIR', resolve(cwd, 'data'), 'the path of a directory, which is created if need be', (value) => {
       const path = resolve(cwd, value);
       return kindOf(path) === 'other' ? undefined : path;
@@ -74,8 +78,12 @@ export function readConfig(env: NodeJS.ProcessEnv, cwd: string): Config {
     deployOnStart: read('DEPLOY_ON_START', false, 'true, false, 1, 0', (value) => BOOLEANS.get(value.toLowerCase())),
     adminToken: read('ADMIN_TOKEN', null, ADMIN_TOKEN_ALLOWED, (value) => (isAdminToken(value) ? new Secret(value) : undefined), true),
     secretKey: read('SECRET_KEY', null, SECRET_KEY_ALLOWED, (value) => (isSecretKey(value) ? new Secret(value) : undefined), true),
+    feedRetentionDays: read('FEED_RETENTION_DAYS', 30, `a whole number of days from 1 to ${LONGEST_RETENTION}, or forever`, parseDays),
     logLevel: read('LOG_LEVEL', 'info', LOG_LEVELS.join(', '), (value) => LOG_LEVELS.find((level) => level === value.toLowerCase())),
   };
+  if (env['DATABASE_DIRECT_URL'] && !env['DATABASE_URL']) {
+    faults.push('DATABASE_DIRECT_URL is set without DATABASE_URL; allowed: both, where a pooler stands between, or DATABASE_URL alone');
+  }
   if (faults.length > 0) {
     const count = faults.length === 1 ? '1 fault' : `${faults.length} faults`;
     throw new ConfigError(`The environment cannot be used: ${count}`, faults, 'Correct the variables and start again.');
@@ -104,6 +112,21 @@ function parseHost(value: string): string | undefined {
   return isIP(value) !== 0 || /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(value) ? value : undefined;
 }
 
+const DATABASE_URL_ALLOWED = 'a URL that begins with postgres:// or postgresql://';
+
+function parseDatabaseUrl(value: string): string | undefined {
+  return /^postgres(ql)?:\/\/\S+$/.test(value) ? value : undefined;
+}
+
+/** A century, in days. Who wants more means for ever. */
+const LONGEST_RETENTION = 36_500;
+
+/** 0 is refused, which some would take for "nothing" and others for "everything". */
+function parseDays(value: string): number | null | undefined {
+  if (value.toLowerCase() === 'forever') return null;
+  return /^[1-9]\d{0,4}$/.test(value) && Number(value) <= LONGEST_RETENTION ? Number(value) : undefined;
+}
+
 const PUBLIC_URL_ALLOWED = 'an absolute http:// or https:// URL without user, query or fragment';
 
 function parsePublicUrl(value: string): string | undefined {
@@ -128,6 +151,7 @@ function shown(value: string): string {
 
 /** Not enumerable, so that a spread copy is a plain config; secrets of their own class stay hidden even there. */
 function withoutSecretsInPrint(config: Config): Config {
-  const printed = (): object => ({ ...config, databaseUrl: config.databaseUrl === null ? null : '[secret]' });
+  const hidden = (url: string | null) => (url === null ? null : '[secret]');
+  const printed = (): object => ({ ...config, databaseUrl: hidden(config.databaseUrl), databaseDirectUrl: hidden(config.databaseDirectUrl) });
   return Object.defineProperties(config, { toJSON: { value: printed }, [inspect.custom]: { value: printed } });
 }

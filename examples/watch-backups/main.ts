@@ -1,9 +1,7 @@
 /**
  * Lists backups, makes one, and watches it until it has ended; see README.md.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { createClient } from 'graphql-ws';
-import type { TypedDocumentString } from './gql/graphql.ts';
+import { createGatewayClient, GatewayClientError, type GatewayClient } from 'backup-gateway/client';
 import { graphql } from './gql/index.ts';
 
 // The feed's end is read together with the list: a subscription after it misses nothing.
@@ -34,56 +32,15 @@ class Failure extends Error {
   }
 }
 
-const base = (process.env['BACKUP_GATEWAY_URL'] ?? 'http://127.0.0.1:4000').replace(/\/+$/, '');
-const authorization = `Bearer ${process.env['TOKEN'] ?? ''}`;
-const unreachable = (why: unknown) => new Failure(EXIT.unreachable, `No gateway answers at ${base} (${String(why)}). Is it running? Set BACKUP_GATEWAY_URL.`);
+const url = process.env['BACKUP_GATEWAY_URL'] ?? 'http://127.0.0.1:4000';
+/** How many times in a row it tries to connect again. */
+const RETRIES = 10;
 
-interface GraphqlError { message: string; extensions?: { code?: unknown } }
-
-/** What the gateway's own errors mean for this script. */
-function refusal(errors: readonly GraphqlError[]): Failure {
-  const isToken = errors.some(({ extensions }) => extensions?.code === 'UNAUTHENTICATED');
-  return isToken ? new Failure(EXIT.tokenRefused, 'The gateway refuses the token. Set TOKEN to the admin token that its first start has printed.')
-    : new Failure(EXIT.requestRefused, errors.map(({ message }) => message).join('\n'));
-}
-
-async function ask<Result, Variables>(document: TypedDocumentString<Result, Variables>, variables: Variables): Promise<Result> {
-  let answer: { data?: Result | null; errors?: GraphqlError[] };
-  try {
-    const response = await fetch(`${base}/graphql`, {
-      method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify({ query: document.toString(), variables }),
-    });
-    answer = await response.json() as typeof answer;
-  } catch (error) {
-    const cause = (error as Error).cause as { code?: string } | undefined;
-    throw unreachable(cause?.code ?? (error as Error).message);
-  }
-  if (answer.errors !== undefined || answer.data == null) throw refusal(answer.errors ?? [{ message: 'The answer holds no data.' }]);
-  return answer.data;
-}
-
-// Retries are ours: the client's own would send the same cursor again.
-const client = createClient({ url: `${base.replace(/^http/, 'ws')}/graphql`, connectionParams: { authorization }, retryAttempts: 0 });
-
-/** Events of a subscription, through as many connections as it takes; `variables` is asked anew for each. */
-async function* follow<Result, Variables>(
-  document: TypedDocumentString<Result, Variables>, variables: () => Variables, onLost?: () => void,
-): AsyncGenerator<Result, void> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      for await (const { data, errors } of client.iterate<Result>({ query: document.toString(), variables: variables() as Record<string, unknown> })) {
-        if (errors !== undefined) throw errors;
-        attempt = 0;
-        if (data != null) yield data;
-      }
-      return;
-    } catch (error) {
-      if (Array.isArray(error)) throw refusal(error as GraphqlError[]);
-      if (attempt === 8) throw unreachable('the connection is lost');
-      onLost?.();
-      await sleep(Math.min(100 * 2 ** attempt, 5_000));
-    }
-  }
+/** What a refusal of the gateway, or its silence, means for this script. */
+function failureOf({ code, message }: GatewayClientError): Failure {
+  if (code === 'UNAUTHENTICATED') return new Failure(EXIT.tokenRefused, 'The gateway refuses the token. Set TOKEN to the admin token that its first start has printed.');
+  if (code === 'UNREACHABLE' || code === 'URL_INVALID') return new Failure(EXIT.unreachable, `${message} Is it running? Set BACKUP_GATEWAY_URL.`);
+  return new Failure(EXIT.requestRefused, message);
 }
 
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
@@ -103,19 +60,16 @@ function showProgress(percent: number, bytes: number): void {
   }
 }
 
-async function watchProgress(jobId: string): Promise<void> {
-  for await (const { jobProgressed: { progress } } of follow(Progress, () => ({ id: jobId }))) {
+async function watchProgress(gateway: GatewayClient, id: string): Promise<void> {
+  for await (const { progress } of gateway.watch(Progress, { id }, { resume: false, retries: RETRIES })) {
     if (progress?.percent != null) showProgress(progress.percent, progress.bytesDone);
   }
 }
 
-const tellLost = (): void => say('The connection is lost; resuming where it broke off.');
-
 /** Comes back when the backup has ended. @throws Failure where it has not succeeded. */
-async function watchStatus(id: string, after: string): Promise<void> {
-  let cursor = after;
-  for await (const { backupStatusChanged: { cursor: reached, to, backup } } of follow(Status, () => ({ id, after: cursor }), tellLost)) {
-    cursor = reached;
+async function watchStatus(gateway: GatewayClient, id: string, after: string): Promise<void> {
+  const onLost = () => say('The connection is lost; resuming where it broke off.');
+  for await (const { to, backup } of gateway.watch(Status, { id, after }, { retries: RETRIES, onLost })) {
     say(to ?? 'removed');
     if (to === 'SUCCESS') return say(`${megabytes(backup?.sizeOnDisk ?? 0)} in ${backup?.contentFilePath}`);
     if (to === 'FAILED') throw new Failure(EXIT.backupFailed, `The backup failed: ${backup?.job?.error ?? 'its job does not say why'}`);
@@ -123,28 +77,31 @@ async function watchStatus(id: string, after: string): Promise<void> {
   }
 }
 
-async function main(): Promise<void> {
+async function main(gateway: GatewayClient): Promise<void> {
   const name = process.argv[2] ?? `example-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
-  const { feedCursor, backups } = await ask(List, {});
+  const { feedCursor, backups } = await gateway.query(List);
   say(`Backups: ${backups.totalCount}${backups.totalCount > 0 ? ', the newest:' : ''}`);
   for (const { name, status, sizeOnDisk } of backups.nodes) say(`  ${name}  ${status}  ${sizeOnDisk == null ? '' : megabytes(sizeOnDisk)}`);
 
-  const { createBackup } = await ask(Create, { input: { name, type: 'CONFIG', configurationId: '1' } });
+  const { createBackup } = await gateway.query(Create, { input: { name, type: 'CONFIG', configurationId: '1' } });
   if (createBackup.__typename === 'RuleViolations') {
     throw new Failure(EXIT.rulesBroken, createBackup.violations.map(({ rule, code, message }) => `${rule} (${code}): ${message}`).join('\n'));
   }
   say(`Making ${createBackup.backup.name}`);
   // Progress is for the eyes: it ends with the status, and its own failure is none.
-  void watchProgress(createBackup.job.id).catch(() => undefined);
-  await watchStatus(createBackup.backup.id, feedCursor);
+  void watchProgress(gateway, createBackup.job.id).catch(() => undefined);
+  await watchStatus(gateway, createBackup.backup.id, feedCursor);
 }
 
+let gateway: GatewayClient | undefined;
 try {
-  await main();
+  gateway = createGatewayClient({ url, token: process.env['TOKEN'] ?? '' });
+  await main(gateway);
 } catch (error) {
-  if (!(error instanceof Failure)) throw error;
-  console.error(error.message);
-  process.exitCode = error.exitCode;
+  const failure = error instanceof GatewayClientError ? failureOf(error) : error;
+  if (!(failure instanceof Failure)) throw failure;
+  console.error(failure.message);
+  process.exitCode = failure.exitCode;
 } finally {
-  await client.dispose();
+  gateway?.dispose();
 }

@@ -38,6 +38,12 @@ const SESSION = {
 };
 
 /**
+ * What of that a pooler takes: of any other setting it says that it does not know it, since the next transaction on the
+ * same connection of its own may be somebody else's.
+ */
+const POOLED_SESSION = { TimeZone: SESSION.TimeZone, application_name: SESSION.application_name };
+
+/**
  * Of the pool's connections: no request takes so long, and what hangs must not keep its locks. The server's limit comes
  * first, so that its answer says what happened.
  */
@@ -45,16 +51,28 @@ const limits = (statementLimit: number) => ({
   statement_timeout: Math.round(statementLimit * 0.8), idle_in_transaction_session_timeout: statementLimit,
 });
 
+/** Transactions have the limits with them, where the connection can't. */
+const limitedBegin = (statementLimit: number): string =>
+  ['begin', ...Object.entries(limits(statementLimit)).map(([name, value]) => `set local ${name} = ${value}`)].join('; ');
+
+/** What a client can be given, besides. */
+type ClientOptions = Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose' | 'connection'> & {
+  /** A pooler stands between: nothing may rest on two transactions having the same connection of the server. */
+  isPooled?: boolean;
+};
+
 /** A postgres.js client with the project's settings. */
-export function postgresClient(connection: Connection, options: Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose' | 'connection'>): postgres.Sql {
+export function postgresClient(connection: Connection, { isPooled = false, ...options }: ClientOptions): postgres.Sql {
   const common = {
     ...options,
+    // A named statement would be there on one of the pooler's connections, and asked for on another.
+    ...(isPooled ? { prepare: false } : {}),
     // A database that is away must be told as such, and soon: a request waits for its answer.
     connect_timeout: 5,
     // Each connection that an outage ends counts as an attempt: with a long pause at the end of the scale the first
     // request after it would wait that long to hear of it.
     backoff: (attempt: number) => Math.min(0.1 * 2 ** attempt, 0.5),
-    connection: { ...SESSION, ...options.connection },
+    connection: isPooled ? POOLED_SESSION : { ...SESSION, ...options.connection },
     // Seconds after which a silent server is asked whether it is still there.
     keep_alive: 10,
     onnotice: () => undefined,
@@ -71,15 +89,15 @@ export function postgresClient(connection: Connection, options: Pick<postgres.Op
  */
 export function openDatabase(
   connection: Connection,
-  options: { max?: number; /** In milliseconds. */ statementLimit?: number; onStatement?: (text: string) => void } = {},
+  options: { max?: number; /** In milliseconds. */ statementLimit?: number; onStatement?: (text: string) => void } & Pick<ClientOptions, 'isPooled'> = {},
 ): Database {
-  const { onStatement, max = 10, statementLimit = STATEMENT_LIMIT } = options;
+  const { onStatement, max = 10, statementLimit = STATEMENT_LIMIT, isPooled = false } = options;
   const pool = new ConnectionPool((onclose) => {
-    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose, connection: limits(statementLimit) });
+    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose, isPooled, connection: limits(statementLimit) });
     // Makes the client read and write instants as Drizzle expects them.
     drizzle(client);
     return client;
-  }, max, statementLimit);
+  }, max, statementLimit, isPooled ? limitedBegin(statementLimit) : 'begin');
   const db = drizzle(pool as unknown as postgres.Sql, {
     schema,
     casing: 'snake_case',

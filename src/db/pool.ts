@@ -115,16 +115,18 @@ export class ConnectionPool {
   readonly #open: (onclose: () => void) => postgres.Sql;
   readonly #max: number;
   readonly #limit: number;
+  readonly #begin: string;
   readonly #idle: Member[] = [];
   readonly #all = new Set<Member>();
   readonly #waiting: PromiseWithResolvers<Member>[] = [];
   #isClosed = false;
 
-  /** `limit`: how long a statement may take, in milliseconds. */
-  constructor(open: (onclose: () => void) => postgres.Sql, max: number, limit = STATEMENT_LIMIT) {
+  /** `limit`: how long a statement may take, in milliseconds. `begin`: the SQL with which transactions begin. */
+  constructor(open: (onclose: () => void) => postgres.Sql, max: number, limit = STATEMENT_LIMIT, begin = 'begin') {
     this.#open = open;
     this.#max = max;
     this.#limit = limit;
+    this.#begin = begin;
   }
 
   readonly unsafe = session((text, parameters, options, asValues) =>
@@ -133,7 +135,7 @@ export class ConnectionPool {
   /** Runs work in a transaction; it is committed, or nothing of it is. */
   begin<T>(work: (transaction: Session) => Promise<T>): Promise<T> {
     return this.#use(async (member) => {
-      await member.run('begin');
+      await member.run(this.#begin);
       try {
         const result = await work(session(member.run.bind(member)));
         const { command } = await member.run('commit') as { command: string };

@@ -34,6 +34,8 @@ export interface Feed {
   state(): Promise<FeedState>;
   /** The present status of a record, in the same way. */
   present(record: RecordRef): Promise<PresentStatus>;
+  /** Up to where the reader has read. */
+  readonly position: number;
   /** How many are following. */
   readonly followers: number;
   close(): Promise<void>;
@@ -93,6 +95,7 @@ export async function startFeed(db: Db, listener: Listener, { recent = RECENT }:
     follow: (filter, after, signal) => follow(hub, filter, after, signal),
     state: () => askState(null),
     present: gathered((records) => presentStatuses(db, records)),
+    get position() { return hub.position; },
     get followers() { return hub.attached.size; },
     async close() {
       closing.abort();

@@ -5,6 +5,7 @@ import type { Db } from '../db/client.ts';
 import type { Listener } from '../db/listener.ts';
 import { isLastStatus } from '../domain/lifecycle.ts';
 import { findJob } from '../records/jobs.ts';
+import type { Feed } from './feed.ts';
 
 /** How often progress is looked at although nothing woke the watcher, in milliseconds. */
 const BACKSTOP = 1_000;
@@ -16,15 +17,10 @@ export interface ProgressFeed {
 }
 
 /** One listener for all watchers. */
-export function startProgressFeed(db: Db, listener: Listener): ProgressFeed {
+export function startProgressFeed(db: Db, listener: Listener, feed: Feed): ProgressFeed {
   const waiting = new Map<number, Set<() => void>>();
   const wake = (id: number) => waiting.get(id)?.forEach((resolve) => resolve());
-  const wakeAll = () => [...waiting.keys()].forEach(wake);
-  const stops = [
-    listener.on('progress', (payload) => (payload === null ? wakeAll() : wake(Number(payload)))),
-    // A change of status is no progress, but an event of this stream too.
-    listener.on('feed', wakeAll),
-  ];
+  const stop = listener.on('progress', (payload) => (payload === null ? [...waiting.keys()].forEach(wake) : wake(Number(payload))));
 
   async function* follow(jobId: number, signal: AbortSignal): AsyncGenerator<void, void> {
     const watchers = waiting.get(jobId) ?? new Set<() => void>();
@@ -34,6 +30,14 @@ export function startProgressFeed(db: Db, listener: Listener): ProgressFeed {
     const onWake = () => woken.resolve();
     watchers.add(onWake);
     signal.addEventListener('abort', onWake);
+    // A change of status is no progress, but an event of this stream too. One that is missed is seen by the backstop.
+    const status = feed.attach({ kind: 'JOB', recordId: jobId }, feed.position, {
+      take() {
+        onWake();
+        return true;
+      },
+      fail: onWake,
+    });
     try {
       while (!signal.aborted) {
         woken = Promise.withResolvers<void>();
@@ -53,11 +57,12 @@ export function startProgressFeed(db: Db, listener: Listener): ProgressFeed {
         clearTimeout(backstop);
       }
     } finally {
+      status.stop();
       signal.removeEventListener('abort', onWake);
       watchers.delete(onWake);
       if (watchers.size === 0) waiting.delete(jobId);
     }
   }
 
-  return { follow, close: () => stops.forEach((stop) => stop()) };
+  return { follow, close: stop };
 }

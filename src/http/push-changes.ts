@@ -53,7 +53,9 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
   const over = Promise.withResolvers<IteratorResult<ExecutionResult>>();
   // Nobody may be waiting for it.
   over.promise.catch(() => undefined);
+  let isOver = false;
   const end = (error: unknown) => {
+    isOver = true;
     onEnd();
     if (error === null) over.resolve({ done: true, value: undefined });
     else over.reject(error as Error);
@@ -66,10 +68,15 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
         return false;
       }
       if (channel.isFull(resume)) return false;
-      shared.deliver(change, (answer) => channel.next(answer));
+      // What is still on its way when a client completes must not reach a later operation with the same id.
+      shared.deliver(change, (answer) => {
+        if (!isOver) channel.next(answer);
+      });
       return true;
     },
-    live: () => shared.afterwards(() => channel.live()),
+    live: () => shared.afterwards(() => {
+      if (!isOver) channel.live();
+    }),
     end: (error) => shared.afterwards(() => end(error)),
   });
   const stop = async (): Promise<IteratorResult<ExecutionResult>> => {

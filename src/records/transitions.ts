@@ -14,7 +14,7 @@ export interface FeedState { id: string; floor: number; end: number }
 /** The feed's state, in one snapshot. */
 export async function feedState(db: Db): Promise<FeedState> {
   const [row] = await db.execute<{ id: string; floor: string; end: string }>(sql`
-    select id, floor, coalesce((select max(position) from transitions), floor) as end from feed`);
+    select id, floor, coalesce((select max(position) from transitions where position > floor), floor) as end from feed`);
   if (row === undefined) throw new TypeError('The feed has no row: the migrations have not been applied.');
   return { id: row.id, floor: Number(row.floor), end: Number(row.end) };
 }
@@ -30,7 +30,7 @@ export interface PresentStatus { status: string | undefined; label: string | nul
  */
 export async function presentStatuses(db: Db, records: readonly RecordRef[]): Promise<PresentStatus[]> {
   const rows = await db.execute<{ status: string | null; label: string | null; end: string; at: string }>(sql`
-    select r.status, r.label, coalesce((select max(position) from transitions), feed.floor) as end, now() as at
+    select r.status, r.label, coalesce((select max(position) from transitions where position > feed.floor), feed.floor) as end, now() as at
     from feed, unnest(${arrayOf(records.map(({ kind }) => kind))}::text[], ${arrayOf(records.map(({ recordId }) => recordId))}::bigint[])
       with ordinality asked(kind, id, nth)
     left join lateral (
@@ -76,14 +76,17 @@ export type PositionArguments = Omit<PageArguments, 'after' | 'before'> & { afte
  */
 export async function transitionPages(db: Db, kind: RecordKind, recordIds: readonly number[] | null, page: PositionArguments): Promise<TransitionPage[]> {
   const { size, fromEnd } = pageSize(page);
-  const window = and(
+  // What was removed stays in the indexes for a while: nothing looks below the floor, nor for longer than the nearest row.
+  const kept = sql`t.position > (select floor from feed)`;
+  const window = and(kept,
     page.after === null ? undefined : gt(sql`t.position`, page.after), page.before === null ? undefined : lt(sql`t.position`, page.before),
-  ) ?? sql`true`;
+  );
   const direction = sql.raw(fromEnd ? 'desc' : 'asc');
   const owner = recordIds === null ? sql`(values (null::bigint)) o(id)` : sql`unnest(${arrayOf(recordIds)}::bigint[]) o(id)`;
   const mine = recordIds === null ? sql`t.kind = ${kind}` : sql`t.kind = ${kind} and t.record_id = o.id`;
-  const outside = (comparison: string, bound: number | null): SQL =>
-    bound === null ? sql`false` : sql`exists (select from transitions t where ${mine} and t.position ${sql.raw(comparison)} ${bound})`;
+  const outside = (comparison: string, bound: number | null): SQL => (bound === null ? sql`false` : sql`(
+    select t.position from transitions t where ${mine} and ${kept} and t.position ${sql.raw(comparison)} ${bound}
+    order by t.position ${sql.raw(comparison === '<=' ? 'desc' : 'asc')} limit 1) is not null`);
   const rows = await db.execute<RawTransition>(sql`
     select o.id as owner, ${outside('<=', page.after)} as earlier, ${outside('>=', page.before)} as later, page.*
     from ${owner} left join lateral (

@@ -30,7 +30,7 @@ beforeAll(async () => {
   const listener = await startListener(database.connection);
   // So few in memory that tests reach the table.
   const feed = await startFeed(db.db, listener, { recent: 100 });
-  const progress = startProgressFeed(db.db, listener);
+  const progress = startProgressFeed(db.db, listener, feed);
   const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null), passOnKeys: () => Promise.resolve(null) };
   const server = await startServer({
     db: db.db, sealing: createSealing('k'.repeat(40)), keys, feed, progress, feedId: (await feedState(db.db)).id, publicUrl: () => '', log: pino({ level: 'silent' }),
@@ -131,6 +131,40 @@ describe('a subscriber that is slower than the changes', () => {
     await flip(database, backup.number, 1);
     expect((await pulled).value).toMatchObject({ position: await endOfFeed(database) });
   });
+});
+
+test('F17 a stream that has fallen behind what is kept ends with CURSOR_EXPIRED, and the others of its socket go on', async () => {
+  const backup = await addBackup(database);
+  const start = await feedCursor(gateway);
+  const socket = await open(parts.client);
+  for (const id of ['one', 'two', 'three']) socket.start(id, subscriptionTo('BACKUP'), { id: backup.id, after: start });
+  await socket.run('sync', '{ feedCursor }');
+  socket.socket.pause();
+  for (let burst = 0; burst < 10; burst += 1) await flip(database, backup.number, 1_000);
+  await until('the reader has read them', () => parts.feed.position >= positionOf(start) + 10_000);
+  const floor = positionOf(start) + 9_900;
+  await database.sql.begin(async (sql) => {
+    await sql`update feed set floor = ${floor}`;
+    await sql`delete from transitions where position <= ${floor}`;
+  });
+  socket.socket.resume();
+  for (const id of ['one', 'two', 'three']) {
+    let last = positionOf(start);
+    for (;;) {
+      const message = await socket.next(id);
+      if (message.type === 'error') {
+        expect(message.payload).toMatchObject([{ extensions: { code: 'CURSOR_EXPIRED' } }]);
+        break;
+      }
+      const { position } = readChange(message);
+      expect(position).toBe(last + 1);
+      last = position;
+    }
+  }
+  socket.start('one', subscriptionTo('BACKUP'), { id: backup.id, after: await feedCursor(gateway) });
+  await socket.run('sync', '{ feedCursor }');
+  await flip(database, backup.number, 1);
+  expect(readChange(await socket.next('one'))).toMatchObject({ position: await endOfFeed(database) });
 });
 
 describe('F19 an outage', () => {
