@@ -21,14 +21,31 @@ export interface Operation extends Pick<ExecutionArgs, 'schema' | 'document' | '
 }
 export type Execute = (args: Operation & { rootValue: TransitionRow }) => ExecutionResult | PromiseLike<ExecutionResult>;
 
-interface Delivery { text: string | Promise<string>; send: (text: string) => void }
+/** The answer to one change, written down once for all. */
+export class Answer {
+  readonly json: string;
+  #bytes: Buffer | null = null;
+
+  constructor(result: ExecutionResult) {
+    this.json = JSON.stringify(result);
+  }
+
+  /** The JSON and the brace that ends the message around it. */
+  get tail(): Buffer { return this.#bytes ??= Buffer.from(`${this.json}}`); }
+}
+
+/** Who subscribes. */
+export interface Subscriber { next(answer: Answer): void }
+interface Delivery { answer: Answer | Promise<Answer> | null; done: (answer: Answer | null) => void }
 
 export class SharedOperation {
   /** How many subscribe to it. */
   subscribers = 0;
   readonly #operation: Operation;
   readonly #execute: Execute;
-  readonly #texts = new WeakMap<TransitionRow, { text: string | Promise<string>; until: number }>();
+  readonly #answers = new WeakMap<TransitionRow, { answer: Answer | Promise<Answer>; until: number }>();
+  /** The last change, which many are told one after the other. */
+  #latest: { row: TransitionRow; answer: Answer } | null = null;
   /** What waits for an answer, in its order. */
   #pending: Delivery[] = [];
   #loaders: Loaders | null = null;
@@ -41,50 +58,54 @@ export class SharedOperation {
   /** Whether it takes no more for now. */
   get isBusy(): boolean { return this.#pending.length >= PENDING_LIMIT; }
 
-  /** Sends the answer to a change, as JSON, after those to the changes before it; at once where nothing has to be waited for. */
-  deliver(row: TransitionRow, send: (text: string) => void): void {
-    const text = this.#textOf(row);
-    if (typeof text === 'string' && this.#pending.length === 0) {
-      send(text);
-      return;
-    }
-    this.#pending.push({ text, send });
-    if (this.#pending.length === 1) void this.#sendPending();
+  /** Gives the answer to a change, after those to the changes before it; at once where nothing has to be waited for. */
+  deliver(row: TransitionRow, subscriber: Subscriber): void {
+    const answer = this.#answerTo(row);
+    if (answer instanceof Answer && this.#pending.length === 0) subscriber.next(answer);
+    else this.#wait(answer, (late) => subscriber.next(late!));
   }
 
-  /** Calls back once everything before has been sent. */
+  /** Calls back once everything before has been given. */
   afterwards(callback: () => void): void {
     if (this.#pending.length === 0) callback();
-    else this.#pending.push({ text: '', send: callback });
+    else this.#wait(null, callback);
   }
 
-  async #sendPending(): Promise<void> {
-    for (let done = 0; done < this.#pending.length; done += 1) {
-      const { text, send } = this.#pending[done]!;
-      send(typeof text === 'string' ? text : await text);
+  #wait(answer: Delivery['answer'], done: Delivery['done']): void {
+    this.#pending.push({ answer, done });
+    if (this.#pending.length === 1) void this.#givePending();
+  }
+
+  async #givePending(): Promise<void> {
+    for (let nth = 0; nth < this.#pending.length; nth += 1) {
+      const { answer, done } = this.#pending[nth]!;
+      done(answer instanceof Promise ? await answer : answer);
       // Long before it is empty, under a steady load.
-      if (done >= PENDING_LIMIT / 10) {
-        this.#pending = this.#pending.slice(done);
-        done = 0;
+      if (nth >= PENDING_LIMIT / 10) {
+        this.#pending = this.#pending.slice(nth);
+        nth = 0;
       }
     }
     this.#pending = [];
   }
 
-  #textOf(row: TransitionRow): string | Promise<string> {
+  #answerTo(row: TransitionRow): Answer | Promise<Answer> {
+    if (this.#latest?.row === row) return this.#latest.answer;
     const now = performance.now();
-    const known = this.#texts.get(row);
-    if (known !== undefined && known.until > now) return known.text;
+    const known = this.#answers.get(row);
+    if (known !== undefined && known.until > now) return known.answer;
     const result = this.#execute({ ...this.#operation, contextValue: this.#context(), rootValue: row });
     // Whatever fails is a part of the result, masked.
-    const text = 'then' in result ? Promise.resolve(result).then((late) => this.#keep(row, JSON.stringify(late))) : JSON.stringify(result);
-    this.#texts.set(row, { text, until: now + FRESH });
-    return text;
+    const answer = 'then' in result ? Promise.resolve(result).then((late) => this.#keep(row, new Answer(late))) : this.#keep(row, new Answer(result));
+    if (answer instanceof Promise) this.#answers.set(row, { answer, until: now + FRESH });
+    return answer;
   }
 
-  #keep(row: TransitionRow, text: string): string {
-    this.#texts.set(row, { text, until: performance.now() + FRESH });
-    return text;
+  #keep(row: TransitionRow, answer: Answer): Answer {
+    this.#answers.set(row, { answer, until: performance.now() + FRESH });
+    // Until the next turn of the event loop, like the look-ups.
+    if (this.#loaders !== null) this.#latest = { row, answer };
+    return answer;
   }
 
   /** Changes that come together are looked up together; the next ones read anew. */
@@ -92,7 +113,10 @@ export class SharedOperation {
     const { contextValue } = this.#operation;
     if (this.#loaders === null) {
       this.#loaders = new Loaders(contextValue.db);
-      setImmediate(() => { this.#loaders = null; });
+      setImmediate(() => {
+        this.#loaders = null;
+        this.#latest = null;
+      });
     }
     // Whoever was first may have gone.
     return { ...contextValue, loaders: this.#loaders, isAbandoned: () => false };

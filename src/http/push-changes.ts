@@ -4,7 +4,7 @@
  */
 import { createSourceEventStream, execute, getOperationAST, OperationTypeNode, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import { joinOperation, type Execute, type Operation, type SharedOperation } from '../graphql/shared-operation.ts';
+import { joinOperation, type Answer, type Execute, type Operation, type SharedOperation, type Subscriber } from '../graphql/shared-operation.ts';
 import { ChangeStream } from '../graphql/status-changes.ts';
 
 /** How soon an operation that takes no more is tried again, in milliseconds. */
@@ -14,8 +14,8 @@ const RETRY = 50;
 export interface PushChannel {
   /** Executes an operation as the transport's own are: with every guard. */
   readonly execute: Execute;
-  /** Sends the answer to an event, which is JSON. */
-  next(answer: string): void;
+  /** Sends the answer to an event. */
+  next(answer: Answer): void;
   /** Tells that everything up to the present has been sent. */
   live(): void;
   /** Whether it takes no more for now. If so, it calls back once it does again. */
@@ -60,6 +60,12 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
     if (error === null) over.resolve({ done: true, value: undefined });
     else over.reject(error as Error);
   };
+  // What is still on its way when a client completes must not reach a later operation with the same id.
+  const subscriber: Subscriber = {
+    next(answer) {
+      if (!isOver) channel.next(answer);
+    },
+  };
   const resume = () => following.resume();
   const following: ReturnType<ChangeStream['push']> = stream.push({
     take(change) {
@@ -68,10 +74,7 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
         return false;
       }
       if (channel.isFull(resume)) return false;
-      // What is still on its way when a client completes must not reach a later operation with the same id.
-      shared.deliver(change, (answer) => {
-        if (!isOver) channel.next(answer);
-      });
+      shared.deliver(change, subscriber);
       return true;
     },
     live: () => shared.afterwards(() => {

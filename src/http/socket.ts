@@ -2,13 +2,15 @@
  * Subscriptions, and any other operation, over graphql-ws on the same port and path.
  */
 import type { IncomingMessage, Server } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { GraphQLError, type DocumentNode, type ExecutionArgs } from 'graphql';
 import { useServer } from 'graphql-ws/use/ws';
-import { WebSocketServer } from 'ws';
+import { WebSocketServer, type WebSocket } from 'ws';
 import { tokenOfParams, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
 import type { PushChannel } from './push-changes.ts';
 import { SlowReader } from './slow-reader.ts';
 import { targetOf } from './target.ts';
+import { textFrame, writeTogether } from './text-frame.ts';
 import type { GatewayYoga } from './yoga.ts';
 
 /** Service restart: clients try again, and resume with their last cursor. */
@@ -29,7 +31,9 @@ export interface Socket { close(): Promise<void> }
  * @param onTooSlow told of each client that is let go for not reading
  */
 export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate, onTooSlow: () => void): Socket {
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE });
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE, perMessageDeflate: false });
+  /** What messages that many are sent are written to. */
+  const connections = new WeakMap<WebSocket, Duplex>();
   server.on('upgrade', (request: IncomingMessage, socket, head) => {
     // Node leaves the socket to us, errors included: without a listener one that is reset would end the process.
     socket.on('error', () => socket.destroy());
@@ -37,7 +41,10 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
       socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n');
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (client) => sockets.emit('connection', client, request));
+    sockets.handleUpgrade(request, socket, head, (client) => {
+      connections.set(client, socket);
+      sockets.emit('connection', client, request);
+    });
   });
 
   const protocol = useServer({
@@ -51,15 +58,18 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
       const principal = authenticate(tokenOfParams(connectionParams));
       if (principal === null) return [new GraphQLError(UNAUTHENTICATED.message, { extensions: { code: UNAUTHENTICATED.code } })];
       const isAbandoned = () => !(id in subscriptions) || socket.readyState !== socket.OPEN;
-      const quotedId = JSON.stringify(id);
-      const send = (message: string) => {
-        if (!isAbandoned()) socket.send(message);
-      };
+      const connection = connections.get(socket);
+      const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
       const channel: PushChannel = {
         execute: (args) => execute(args),
-        next: (answer) => send(`{"id":${quotedId},"type":"next","payload":${answer}}`),
+        // Nothing of the library's waits to be sent on a socket without compression: the order is kept.
+        next(answer) {
+          if (connection !== undefined && !isAbandoned()) writeTogether(connection, textFrame(head, answer.tail));
+        },
         // The protocol has no message for it, and lets a ping carry anything; docs/FEED.md, F10.
-        live: () => send(`{"type":"ping","payload":{"live":${quotedId}}}`),
+        live() {
+          if (!isAbandoned()) socket.send(JSON.stringify({ type: 'ping', payload: { live: id } }));
+        },
         isFull: (onRoom) => reader.isFull(onRoom),
       };
       const { schema, parse, validate, execute, subscribe, contextFactory } = yoga.getEnveloped({ principal, isAbandoned, channel });

@@ -57,15 +57,19 @@ test('a source that is not there is named in the reason', async () => {
 
 test('a file that vanishes while it is backed up is named in the reason', async () => {
   const gateway = await site.start();
-  fs.writeFileSync(site.at('users/vanishing'), 'the last by name');
-  const { id } = await createBackup(gateway, { name: 'vanishing' });
-  // It stands still in the large files before this one.
-  const tar = await until('tar reads', () => (isWriting(gateway, 'USERS_CONFIG') ? archivingTar(gateway) : undefined));
-  process.kill(tar, 'SIGSTOP');
-  fs.rmSync(site.at('users/vanishing'));
-  process.kill(tar, 'SIGCONT');
-  const backup = await backupIs(gateway, id, ['FAILED', 'SUCCESS']);
-  expect(backup).toMatchObject({ status: 'FAILED', job: { status: 'FAILED', error: expect.stringContaining('vanishing') } });
+  // tar may be past it before it is stopped: then once more.
+  const attempt = async (nth: number): Promise<Awaited<ReturnType<typeof backupIs>>> => {
+    fs.writeFileSync(site.at('users/vanishing'), 'the last by name');
+    const { id } = await createBackup(gateway, { name: `vanishing-${nth}` });
+    // It stands still in the large files before this one.
+    const tar = await until('tar reads', () => (isWriting(gateway, 'USERS_CONFIG') ? archivingTar(gateway) : undefined));
+    process.kill(tar, 'SIGSTOP');
+    fs.rmSync(site.at('users/vanishing'));
+    process.kill(tar, 'SIGCONT');
+    const backup = await backupIs(gateway, id, ['FAILED', 'SUCCESS']);
+    return backup.status === 'SUCCESS' && nth < 5 ? attempt(nth + 1) : backup;
+  };
+  expect(await attempt(1)).toMatchObject({ status: 'FAILED', job: { status: 'FAILED', error: expect.stringContaining('vanishing') } });
   expect(await site.oddities()).toEqual([]);
 });
 

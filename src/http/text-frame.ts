@@ -1,0 +1,50 @@
+/**
+ * Text messages of a WebSocket, from a server: of what thousands are sent, most is the same, and one write for each is all
+ * that is left to do. https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+ */
+import type { Duplex } from 'node:stream';
+
+/** Final frame, opcode 1. */
+const TEXT = 0x81;
+
+/**
+ * A message as one piece of memory.
+ *
+ * @param head and @param tail the message, UTF-8, which together may be of any length
+ */
+export function textFrame(head: Buffer, tail: Buffer): Buffer {
+  const length = head.length + tail.length;
+  const start = length < 126 ? 2 : length < 65_536 ? 4 : 10;
+  const frame = Buffer.allocUnsafe(start + length);
+  frame[0] = TEXT;
+  if (start === 2) {
+    frame[1] = length;
+  } else if (start === 4) {
+    frame[1] = 126;
+    frame.writeUInt16BE(length, 2);
+  } else {
+    frame[1] = 127;
+    frame.writeUIntBE(0, 2, 2);
+    frame.writeUIntBE(length, 4, 6);
+  }
+  head.copy(frame, start);
+  tail.copy(frame, start + head.length);
+  return frame;
+}
+
+let corked: Duplex[] = [];
+
+/** Writes, together with all else that the socket is sent in this turn of the event loop: the busier it is, the fewer writes. */
+export function writeTogether(socket: Duplex, piece: Buffer): void {
+  if (socket.writableCorked === 0) {
+    socket.cork();
+    if (corked.push(socket) === 1) process.nextTick(uncork);
+  }
+  socket.write(piece);
+}
+
+function uncork(): void {
+  const sockets = corked;
+  corked = [];
+  for (const socket of sockets) socket.uncork();
+}
