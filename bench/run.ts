@@ -1,5 +1,5 @@
 /**
- * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,feed,feed-table,engine,incremental,faults] [--seconds=6]
+ * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,feed,feed-rate,feed-table,engine,incremental,faults] [--seconds=6]
  * [--connections=64] [--subscribers=1000] [--all=5000] [--own=10000] [--parts=all,own,storm] [--rows=10000000] [--files=70000] [--megabytes=2000] [--copies=1] [--runs=5] [--seed=1]
  * [--store=DIRECTORY|S3]`. Prints Markdown. `--only=engine --copies=10 --runs=1` is 20 GB.
  */
