@@ -56,7 +56,12 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
   const authorize = async () => `Bearer ${typeof token === 'function' ? await token() : token}`;
   /** @type {Promise<string>} */
   let authorization;
-  let [asked, lastId, isConnected, isClosing, isDisposed] = [0, 0, false, false, false];
+  /**
+   * A token for the connection that comes next, had before graphql-ws is asked for one: it would open a socket in vain.
+   * @type {Promise<string> | undefined}
+   */
+  let supplied;
+  let [asked, lastId, isConnecting, isConnected, isClosing, isDisposed] = [0, 0, false, false, false, false];
   /**
    * What is subscribed to, by the ids of graphql-ws.
    * @type {Map<string, { onLive: () => void, onLost: (cause: unknown) => void }>}
@@ -76,15 +81,17 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
     // Later, since what it throws would count as a bad answer of the gateway.
     if (is !== isConnected) queueMicrotask(() => onConnection?.(is));
     isConnected = is;
+    isConnecting = false;
     isClosing = false;
   };
 
   const socket = createClient({
-    // The token is had before the socket opens, which then has only three seconds to bring it. What fails here is told
-    // below: from there alone graphql-ws hands it on.
+    // The token is had before the socket opens, which then has only three seconds to bring it.
     async url() {
       asked += 1;
-      authorization = authorize();
+      isConnecting = true;
+      authorization = supplied ?? authorize();
+      supplied = undefined;
       await authorization.catch(() => undefined);
       setAlarm();
       return endpoint.replace(/^http/, 'ws');
@@ -152,7 +159,16 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
           };
           const askedBefore = asked;
           let isFull = false;
-          const complete = socket.subscribe({
+          unsubscribe = () => {};
+          const refusal = isConnected || isConnecting ? undefined
+            // Whoever ends the watch does not wait for the supplier.
+            : await Promise.race([(supplied ??= authorize()).then(() => undefined, (cause) => ({ cause })), sleep()]);
+          if (isOver) return;
+          if (refusal) {
+            supplied = undefined;
+            push(refusal);
+          }
+          const complete = refusal ? () => {} : socket.subscribe({
             // Read when it is sent.
             query, variables: resume ? { ...variables, get after() { return cursor; } } : variables,
           }, {
@@ -165,7 +181,8 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
             error: (cause) => push({ cause, asked }),
             complete: () => push({}),
           });
-          const id = String(lastId);
+          // Of none, where nothing was subscribed to.
+          const id = refusal ? '' : String(lastId);
           unsubscribe = () => {
             complete();
             subscriptions.delete(id);
