@@ -14,6 +14,7 @@ import { MemberScanner } from './members.ts';
 import { handOver, release } from './memory.ts';
 import { killedBy } from './process.ts';
 import { ReadBack } from './read-back.ts';
+import type { FileDigest } from './read-back.ts';
 import { openSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
 import type { BackupWriter, Store } from './stores/contract.ts';
@@ -37,7 +38,7 @@ export interface WrittenArchive {
   directories: number;
   bytes: number;
   /** The file. */
-  stored: { size: number; sha256: string };
+  stored: FileDigest;
   /** Whether it was read back as it was written, and found to be right. */
   isProven: boolean;
   /** Files that it lacks or does not hold whole, with the reason. */

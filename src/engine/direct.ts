@@ -9,6 +9,7 @@ import type { EncryptionJob, EncryptionResult } from './encrypt-payload.ts';
 import { ioFault } from './faults.ts';
 import { feed, start } from './process.ts';
 import type { Child, Exit } from './process.ts';
+import type { FileDigest } from './read-back.ts';
 import { failureOf, hasProgram, startCompressing } from './zstd.ts';
 
 const ENCRYPTION = fileURLToPath(new URL('encrypt-payload.ts', import.meta.url));
@@ -22,7 +23,7 @@ type Done = (error?: Error | null) => void;
  */
 export class DirectWriter extends Writable {
   /** Of the file, once finished; null: the zstd program wrote it, and only reading it tells. */
-  stored: { size: number; sha256: string } | null = null;
+  stored: FileDigest | null = null;
   readonly #zstd: Child;
   readonly #encryption: Child | null;
   readonly #failure: Promise<Error | null>;
@@ -94,7 +95,7 @@ async function startEncrypting(file: number, recipient: string): Promise<{ encry
   return { encryption, input };
 }
 
-function resultOf({ code, signal, stderr }: Exit): { size: number; sha256: string } | Error {
+function resultOf({ code, signal, stderr }: Exit): FileDigest | Error {
   if (signal !== null) return ioFault(new Error(`the process that encrypts was ended by ${signal}`), 'The work was cut short');
   let result: EncryptionResult;
   try {

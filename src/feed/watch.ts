@@ -73,6 +73,8 @@ export async function* pulled(db: Db, feed: Feed, stream: Stream, signal: AbortS
 
 /** Whom a stream is pushed to. */
 export interface Receiver extends Pick<Follower, 'take' | 'live'> {
+  /** Takes the event that states the present, whatever else waits. */
+  begin(present: TransitionRow): void;
   /** Nothing more comes; null: the stream is complete. */
   end(error: CursorError | null): void;
 }
@@ -87,7 +89,7 @@ export interface Push {
 /** Pushes a stream as fast as its receiver takes it, which may begin before this comes back. */
 export function push(db: Db, feed: Feed, stream: Stream, receiver: Receiver): Push {
   const { first, filter, after, present, isPast } = stream;
-  if (first !== null) receiver.take(first);
+  if (first !== null) receiver.begin(first);
   if (isPast) return pushPast(db, stream, receiver);
   let attachment: Push | null = null;
   let isOver = false;

@@ -54,6 +54,9 @@ export async function change<M extends MutationName, T>(mutation: M, context: Re
   }
 }
 
+/** What a client is told of an error that was not made for people. */
+export const UNEXPECTED = 'Something went wrong in the gateway; its log says more.';
+
 /** What a client is told of an error: those made for people whole, with their code; unexpected ones masked. */
 export function maskError(error: unknown, message: string, isDev?: boolean): Error {
   const cause = error instanceof GraphQLError ? error.originalError : error;

@@ -4,9 +4,10 @@
  * What makes two subscriptions the same operation: the document, the operation's name, the token, and the variables but for
  * those that only say what to watch (`id`, `after`), which the answer does not depend on.
  */
-import { Kind, visit, type DocumentNode, type ExecutionArgs, type ExecutionResult, type FieldNode, type OperationDefinitionNode } from 'graphql';
+import { GraphQLError, Kind, visit, type DocumentNode, type ExecutionArgs, type ExecutionResult, type FieldNode, type OperationDefinitionNode } from 'graphql';
 import type { TransitionRow } from '../records/rows.ts';
 import { Loaders, type RequestContext } from './context.ts';
+import { UNEXPECTED } from './errors.ts';
 
 /** The root fields whose events are rows of the feed. */
 const SHARED_FIELDS: ReadonlySet<string> = new Set(['backupStatusChanged', 'restoreStatusChanged', 'jobStatusChanged']);
@@ -21,17 +22,13 @@ export interface Operation extends Pick<ExecutionArgs, 'schema' | 'document' | '
 }
 export type Execute = (args: Operation & { rootValue: TransitionRow }) => ExecutionResult | PromiseLike<ExecutionResult>;
 
-/** The answer to one change, written down once for all. */
+/** The answer to one change, as JSON, written down once for all. */
 export class Answer {
-  readonly json: string;
-  #bytes: Buffer | null = null;
+  readonly json: Buffer;
 
   constructor(result: ExecutionResult) {
-    this.json = JSON.stringify(result);
+    this.json = Buffer.from(JSON.stringify(result));
   }
-
-  /** The JSON and the brace that ends the message around it. */
-  get tail(): Buffer { return this.#bytes ??= Buffer.from(`${this.json}}`); }
 }
 
 /** Who subscribes. */
@@ -39,20 +36,28 @@ export interface Subscriber { next(answer: Answer): void }
 interface Delivery { answer: Answer | Promise<Answer> | null; done: (answer: Answer | null) => void }
 
 export class SharedOperation {
-  /** How many subscribe to it. */
-  subscribers = 0;
+  #subscribers = 0;
   readonly #operation: Operation;
   readonly #execute: Execute;
+  readonly #onUnused: () => void;
   readonly #answers = new WeakMap<TransitionRow, { answer: Answer | Promise<Answer>; until: number }>();
-  /** The last change, which many are told one after the other. */
-  #latest: { row: TransitionRow; answer: Answer } | null = null;
   /** What waits for an answer, in its order. */
   #pending: Delivery[] = [];
-  #loaders: Loaders | null = null;
+  /** Of this turn of the event loop: its context, and the last change, which many are told one after the other. */
+  #turn: { context: RequestContext; latest: { row: TransitionRow; answer: Answer } | null } | null = null;
 
-  constructor(operation: Operation, execute: Execute) {
+  /** @param onUnused told when the last one has left */
+  constructor(operation: Operation, execute: Execute, onUnused: () => void = () => undefined) {
     this.#operation = operation;
     this.#execute = execute;
+    this.#onUnused = onUnused;
+  }
+
+  join(): void { this.#subscribers += 1; }
+
+  leave(): void {
+    this.#subscribers -= 1;
+    if (this.#subscribers === 0) this.#onUnused();
   }
 
   /** Whether it takes no more for now. */
@@ -90,62 +95,68 @@ export class SharedOperation {
   }
 
   #answerTo(row: TransitionRow): Answer | Promise<Answer> {
-    if (this.#latest?.row === row) return this.#latest.answer;
+    if (this.#turn?.latest?.row === row) return this.#turn.latest.answer;
     const now = performance.now();
     const known = this.#answers.get(row);
     if (known !== undefined && known.until > now) return known.answer;
-    const result = this.#execute({ ...this.#operation, contextValue: this.#context(), rootValue: row });
-    // Whatever fails is a part of the result, masked.
-    const answer = 'then' in result ? Promise.resolve(result).then((late) => this.#keep(row, new Answer(late))) : this.#keep(row, new Answer(result));
-    if (answer instanceof Promise) this.#answers.set(row, { answer, until: now + FRESH });
+    const result = this.#resultOf(row);
+    if (!('then' in result)) return this.#keep(row, new Answer(result));
+    const answer = Promise.resolve(result).catch((error: unknown) => this.#failed(error)).then((late) => this.#keep(row, new Answer(late)));
+    this.#answers.set(row, { answer, until: now + FRESH });
     return answer;
+  }
+
+  #resultOf(row: TransitionRow): ReturnType<Execute> {
+    try {
+      return this.#execute({ ...this.#operation, contextValue: this.#context(), rootValue: row });
+    } catch (error) {
+      return this.#failed(error);
+    }
+  }
+
+  /** What fails is a part of the result, masked. Should anything else, the stream goes on all the same, and so do the others. */
+  #failed(error: unknown): ExecutionResult {
+    this.#operation.contextValue.log.error({ error }, 'a change could not be executed');
+    return { errors: [new GraphQLError(UNEXPECTED)] };
   }
 
   #keep(row: TransitionRow, answer: Answer): Answer {
     this.#answers.set(row, { answer, until: performance.now() + FRESH });
-    // Until the next turn of the event loop, like the look-ups.
-    if (this.#loaders !== null) this.#latest = { row, answer };
+    if (this.#turn !== null) this.#turn.latest = { row, answer };
     return answer;
   }
 
-  /** Changes that come together are looked up together; the next ones read anew. */
+  /** Changes that come together are looked up together; those of the next turn are read anew. */
   #context(): RequestContext {
-    const { contextValue } = this.#operation;
-    if (this.#loaders === null) {
-      this.#loaders = new Loaders(contextValue.db);
-      setImmediate(() => {
-        this.#loaders = null;
-        this.#latest = null;
-      });
+    if (this.#turn === null) {
+      const { contextValue } = this.#operation;
+      // Whoever was first may have gone.
+      this.#turn = { context: { ...contextValue, loaders: new Loaders(contextValue.db), isAbandoned: () => false }, latest: null };
+      setImmediate(() => { this.#turn = null; });
     }
-    // Whoever was first may have gone.
-    return { ...contextValue, loaders: this.#loaders, isAbandoned: () => false };
+    return this.#turn.context;
   }
 }
 
 /** The operations that somebody subscribes to, by document, and then by the rest. */
 const operations = new WeakMap<DocumentNode, Map<string, SharedOperation>>();
 
-/** The operation to subscribe to; null: of a kind that is not shared. To be left when the subscription ends. */
-export function joinOperation(operation: Operation, execute: Execute): { shared: SharedOperation; leave: () => void } | null {
+/** The operation to subscribe to, of a document that is shareable. To be left when the subscription ends. */
+export function joinOperation(operation: Operation, execute: Execute): SharedOperation {
   const { document, operationName, variableValues, contextValue: { principal } } = operation;
   const filters = filterVariables(document);
-  if (filters === null) return null;
-  const rest = Object.entries(variableValues ?? {}).filter(([name]) => !filters.has(name)).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const rest = Object.entries(variableValues ?? {}).filter(([name]) => filters?.has(name) !== true).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const key = JSON.stringify([principal.tokenId, operationName ?? null, rest]);
   const alike = operations.get(document) ?? new Map<string, SharedOperation>();
   operations.set(document, alike);
-  const shared = alike.get(key) ?? new SharedOperation(operation, execute);
+  const shared = alike.get(key) ?? new SharedOperation(operation, execute, () => alike.delete(key));
   alike.set(key, shared);
-  shared.subscribers += 1;
-  return {
-    shared,
-    leave() {
-      shared.subscribers -= 1;
-      if (shared.subscribers === 0 && alike.get(key) === shared) alike.delete(key);
-    },
-  };
+  shared.join();
+  return shared;
 }
+
+/** Whether a document is one subscription of a shared field. */
+export const isShareable = (document: DocumentNode): boolean => filterVariables(document) !== null;
 
 const analysed = new WeakMap<DocumentNode, ReadonlySet<string> | null>();
 

@@ -4,7 +4,7 @@
  */
 import { createSourceEventStream, execute, getOperationAST, OperationTypeNode, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import { joinOperation, type Answer, type Execute, type Operation, type SharedOperation, type Subscriber } from '../graphql/shared-operation.ts';
+import { isShareable, joinOperation, type Answer, type Execute, type Operation, type SharedOperation, type Subscriber } from '../graphql/shared-operation.ts';
 import { ChangeStream } from '../graphql/status-changes.ts';
 
 /** How soon an operation that takes no more is tried again, in milliseconds. */
@@ -30,33 +30,25 @@ export const pushChanges: Plugin<ContextWithChannel> = {
     // Of a subscription only an event is executed; Yoga's own executor would subscribe once more.
     if (args.contextValue.channel !== undefined && getOperationAST(args.document, args.operationName)?.operation === OperationTypeNode.SUBSCRIPTION) setExecuteFn(execute);
   },
-  onSubscribe({ args, setSubscribeFn }) {
-    const { channel } = args.contextValue;
-    const joined = channel === undefined ? null : joinOperation(args as Operation, channel.execute);
-    if (channel === undefined || joined === null) return;
-    setSubscribeFn(async (subscription: ExecutionArgs) => {
-      try {
-        const stream = await createSourceEventStream(subscription);
-        if (stream instanceof ChangeStream) return pushed(stream, joined.shared, channel, joined.leave);
-        joined.leave();
-        return stream;
-      } catch (error) {
-        joined.leave();
-        throw error;
-      }
+  onSubscribe({ args: { contextValue: { channel } }, subscribeFn, setSubscribeFn }) {
+    if (channel === undefined) return;
+    setSubscribeFn(async (args: ExecutionArgs) => {
+      if (!isShareable(args.document)) return subscribeFn(args);
+      const stream = await createSourceEventStream(args);
+      return stream instanceof ChangeStream ? pushed(stream, joinOperation(args as Operation, channel.execute), channel) : stream;
     });
   },
 };
 
 /** What stands for the stream: it has no events of its own, and ends with the stream. */
-function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChannel, onEnd: () => void): AsyncIterableIterator<ExecutionResult> {
+function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChannel): AsyncIterableIterator<ExecutionResult> {
   const over = Promise.withResolvers<IteratorResult<ExecutionResult>>();
   // Nobody may be waiting for it.
   over.promise.catch(() => undefined);
   let isOver = false;
   const end = (error: unknown) => {
+    if (!isOver) shared.leave();
     isOver = true;
-    onEnd();
     if (error === null) over.resolve({ done: true, value: undefined });
     else over.reject(error as Error);
   };
@@ -68,6 +60,8 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
   };
   const resume = () => following.resume();
   const following: ReturnType<ChangeStream['push']> = stream.push({
+    // One event more than there is room for does no harm; that it is missing would.
+    begin: (present) => shared.deliver(present, subscriber),
     take(change) {
       if (shared.isBusy) {
         setTimeout(resume, RETRY);

@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { GatewayError } from '../domain/errors.ts';
 import type { GatewayServices } from '../graphql/context.ts';
+import { UNEXPECTED } from '../graphql/errors.ts';
 import { tokenOfHeaders, UNAUTHENTICATED, type Authenticate } from './authentication.ts';
 import { graphiqlHeaders, graphiqlPage } from './graphiql.ts';
 import { serveSocket } from './socket.ts';
@@ -42,7 +43,7 @@ export async function startServer(services: GatewayServices, options: ServerOpti
   const server = createServer((request, response) => {
     void answer(request, response).catch((error: unknown) => {
       services.log.error({ error }, 'a request failed');
-      if (!response.headersSent) sendJson(response, 500, { message: 'Something went wrong in the gateway; its log says more.' });
+      if (!response.headersSent) sendJson(response, 500, { message: UNEXPECTED });
       else response.destroy();
     });
   });

@@ -12,7 +12,7 @@ const CHECK = 50;
 const PATIENCE = 5_000;
 
 /** Try again later: clients do, and resume with their last cursor. https://www.iana.org/assignments/websocket */
-export const CLOSE_TOO_SLOW = 1013;
+const CLOSE_TOO_SLOW = 1013;
 
 export class SlowReader {
   readonly #socket: WebSocket;

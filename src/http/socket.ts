@@ -22,6 +22,9 @@ const KEEP_ALIVE = 12_000;
 /** How long a socket may take to answer its close, in milliseconds; ws would wait for half a minute. */
 const CLOSE_PATIENCE = 1_000;
 
+/** Ends the message around an answer. */
+const END = Buffer.from('}');
+
 type EnvelopedArgs = ExecutionArgs & { rootValue: { execute: typeof import('graphql').execute; subscribe: typeof import('graphql').subscribe } };
 
 export interface Socket { close(): Promise<void> }
@@ -32,8 +35,8 @@ export interface Socket { close(): Promise<void> }
  */
 export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Authenticate, onTooSlow: () => void): Socket {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: LARGEST_MESSAGE, perMessageDeflate: false });
-  /** What messages that many are sent are written to. */
-  const connections = new WeakMap<WebSocket, Duplex>();
+  /** What each socket's messages that many are sent are written to, and how well it is read. */
+  const clients = new WeakMap<WebSocket, { connection: Duplex; reader: SlowReader }>();
   server.on('upgrade', (request: IncomingMessage, socket, head) => {
     // Node leaves the socket to us, errors included: without a listener one that is reset would end the process.
     socket.on('error', () => socket.destroy());
@@ -42,7 +45,7 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
       return;
     }
     sockets.handleUpgrade(request, socket, head, (client) => {
-      connections.set(client, socket);
+      clients.set(client, { connection: socket, reader: new SlowReader(client, onTooSlow) });
       sockets.emit('connection', client, request);
     });
   });
@@ -52,19 +55,17 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
     subscribe: (args) => (args as EnvelopedArgs).rootValue.subscribe(args),
     // What is wrong with one operation is answered to that operation: the socket's others go on. A token is
     // therefore looked at here, and not when the socket opens.
-    async onSubscribe({ connectionParams, subscriptions, extra }, id, { query, variables, operationName }) {
-      const { socket } = extra;
-      const reader = (extra as { reader?: SlowReader }).reader ??= new SlowReader(socket, onTooSlow);
+    async onSubscribe({ connectionParams, subscriptions, extra: { socket } }, id, { query, variables, operationName }) {
       const principal = authenticate(tokenOfParams(connectionParams));
       if (principal === null) return [new GraphQLError(UNAUTHENTICATED.message, { extensions: { code: UNAUTHENTICATED.code } })];
       const isAbandoned = () => !(id in subscriptions) || socket.readyState !== socket.OPEN;
-      const connection = connections.get(socket);
+      const { connection, reader } = clients.get(socket as WebSocket)!;
       const head = Buffer.from(`{"id":${JSON.stringify(id)},"type":"next","payload":`);
       const channel: PushChannel = {
         execute: (args) => execute(args),
         // Nothing of the library's waits to be sent on a socket without compression: the order is kept.
         next(answer) {
-          if (connection !== undefined && !isAbandoned()) writeTogether(connection, textFrame(head, answer.tail));
+          if (!isAbandoned()) writeTogether(connection, textFrame(head, answer.json, END));
         },
         // The protocol has no message for it, and lets a ping carry anything; docs/FEED.md, F10.
         live() {

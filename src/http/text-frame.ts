@@ -7,13 +7,9 @@ import type { Duplex } from 'node:stream';
 /** Final frame, opcode 1. */
 const TEXT = 0x81;
 
-/**
- * A message as one piece of memory.
- *
- * @param head and @param tail the message, UTF-8, which together may be of any length
- */
-export function textFrame(head: Buffer, tail: Buffer): Buffer {
-  const length = head.length + tail.length;
+/** A message, UTF-8, from the parts that follow each other in it, as one piece of memory. */
+export function textFrame(head: Buffer, body: Buffer, tail: Buffer): Buffer {
+  const length = head.length + body.length + tail.length;
   const start = length < 126 ? 2 : length < 65_536 ? 4 : 10;
   const frame = Buffer.allocUnsafe(start + length);
   frame[0] = TEXT;
@@ -28,7 +24,8 @@ export function textFrame(head: Buffer, tail: Buffer): Buffer {
     frame.writeUIntBE(length, 4, 6);
   }
   head.copy(frame, start);
-  tail.copy(frame, start + head.length);
+  body.copy(frame, start + head.length);
+  tail.copy(frame, start + head.length + body.length);
   return frame;
 }
 

@@ -4,7 +4,7 @@
 import { GraphQLError, visit, type DocumentNode } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
 import { requestContext, type GatewayServices, type Principal, type RequestContext } from '../graphql/context.ts';
-import { maskError } from '../graphql/errors.ts';
+import { maskError, UNEXPECTED } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
 import { feedStateOf } from '../graphql/status-changes.ts';
 import { hidePasscodes } from './hide-passcodes.ts';
@@ -72,7 +72,7 @@ export function createGatewayYoga(services: GatewayServices): GatewayYoga {
     context: ({ principal, isAbandoned }) => requestContext(services, principal, isAbandoned),
     plugins: [hidePasscodes, refuseNul, readFeedCursorFirst, pushChanges],
     maskedErrors: {
-      errorMessage: 'Something went wrong in the gateway; its log says more.',
+      errorMessage: UNEXPECTED,
       maskError: (error, message, isDev) => (isNoJson(error) ? notJson() : maskError(error, message, isDev)),
     },
     // GraphiQL is served by `server.ts`, from the package itself.

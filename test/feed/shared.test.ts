@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { SharedOperation, type Operation } from '../../src/graphql/shared-operation.ts';
+import type { TransitionRow } from '../../src/records/rows.ts';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, changesInTable, endOfFeed, feedCursor, flip, positionOf, readChange, readUntil, subscriptionTo, type Change } from '../support/feed.ts';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
@@ -145,6 +147,42 @@ describe('F10 that a subscription is live', () => {
     await until('all are live', () => pings.length === 3);
     expect(new Set(pings.map((payload) => (payload as { live: string }).live))).toEqual(new Set(['"BACKUP"', '"RESTORE"', '"JOB"']));
   });
+});
+
+test('F10 the present is stated to a client that has much to read before', async () => {
+  const backup = await addBackup(database);
+  const start = await feedCursor(gateway);
+  const socket = await open();
+  const watch = subscriptionTo('BACKUP').replace('{ cursor', `{ ${Array.from({ length: 30 }, (_, nth) => `c${nth}: cursor`).join(' ')} cursor`);
+  for (let nth = 0; nth < 20; nth += 1) socket.start(`watch-${nth}`, watch, { id: backup.id, after: start });
+  await socket.run('sync', '{ feedCursor }');
+  socket.socket.pause();
+  await flip(database, backup.number, 1_000);
+  const quick = await open();
+  quick.start('watch', subscriptionTo('BACKUP'), { after: start });
+  await readUntil(quick, 'watch', await endOfFeed(database));
+  socket.start('present', subscriptionTo('BACKUP'), { id: backup.id });
+  // It is subscribed to once the gateway has answered what another one asked after it, twice.
+  for (let count = 0; count < 2; count += 1) await quick.run('sync', '{ feedCursor }');
+  socket.socket.resume();
+  expect(readChange(await socket.next('present'))).toMatchObject({ from: 'SUCCESS', to: 'SUCCESS' });
+  await flip(database, backup.number, 1);
+  expect(readChange(await socket.next('present'))).toMatchObject({ from: 'SUCCESS', to: 'MISSING' });
+});
+
+test('an execution that throws or rejects is told in its event, and the next ones come', async () => {
+  const logged: unknown[] = [];
+  const failures: (() => never | Promise<never>)[] = [() => { throw new Error('thrown: a secret'); }, () => Promise.reject(new Error('rejected: a secret'))];
+  let nth = 0;
+  const operation = { contextValue: { log: { error: (entry: unknown) => logged.push(entry) } } } as unknown as Operation;
+  const shared = new SharedOperation(operation, () => failures[nth++]?.() ?? { data: { nth } });
+  const got: string[] = [];
+  const rows = [1, 2, 3].map((position) => ({ position }) as TransitionRow);
+  for (const row of rows) for (let reader = 0; reader < 2; reader += 1) shared.deliver(row, { next: ({ json }) => { got.push(json.toString()); } });
+  await new Promise<void>((resolve) => { shared.afterwards(resolve); });
+  const failed = '{"errors":[{"message":"Something went wrong in the gateway; its log says more."}]}';
+  expect(got).toEqual([failed, failed, failed, failed, '{"data":{"nth":3}}', '{"data":{"nth":3}}']);
+  expect(logged).toHaveLength(2);
 });
 
 describe('F16 a client that stops reading', () => {
