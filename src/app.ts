@@ -5,11 +5,12 @@ import { sql } from 'drizzle-orm';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { ensureSecrets, Secret, type Config } from './config.ts';
-import { openDatabase, type Connection } from './db/client.ts';
+import { openDatabase, type Connection, type DatabaseOptions } from './db/client.ts';
 import { startEmbeddedPostgres } from './db/embedded/index.ts';
 import { startListener, type Listener } from './db/listener.ts';
 import { shownMarks } from './db/marks.ts';
 import { migrate } from './db/migrate.ts';
+import { startWakeBus, type WakeBus } from './db/wake-bus.ts';
 import { loadDeploymentFile, resolveDeploymentFile } from './deployment-file.ts';
 import type { DeploymentSpec } from './domain/deployment.ts';
 import { GatewayError } from './domain/errors.ts';
@@ -19,7 +20,9 @@ import { startFeed } from './feed/feed.ts';
 import { startProgressFeed } from './feed/progress.ts';
 import { startFeedRetention } from './feed/retention.ts';
 import { adminOnly } from './http/authentication.ts';
-import { startServer } from './http/server.ts';
+import type { GatewayServer } from './http/server.ts';
+import { createMetrics } from './metrics.ts';
+import { readFigures } from './records/figures.ts';
 import type { Pool } from './records/rows.ts';
 import { feedState } from './records/transitions.ts';
 import { applyDeploymentFile } from './services/deployment.ts';
@@ -60,6 +63,8 @@ export interface AppOptions {
 export function createApp(config: Config, log: Logger, options: AppOptions = {}): App<RunningGateway> {
   return {
     start: () => inOrder(async (started) => {
+      // A worker has no use for it, nor for all that comes with it.
+      const { startServer } = await import('./http/server.ts');
       const secrets = await ensureSecrets(config);
       const file = await loadDeploymentFile(await resolveDeploymentFile(config));
       const base = await startBase(config, secrets.secretKey, log, options, started);
@@ -78,14 +83,16 @@ export function createApp(config: Config, log: Logger, options: AppOptions = {})
       const worker = options.withoutWorker === true ? null : await startWorker(workerContext(config, base, log));
       started.defer(async () => worker?.stop());
 
+      const metrics = createMetrics({ figures: () => readFigures(db), isListening: () => listener.isListening, feed, server: () => server });
       let url = '';
       const publicUrl = () => config.publicUrl ?? url;
-      const server = await startServer({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys }, feed, progress, feedId: base.feedId, publicUrl, log }, {
+      const server: GatewayServer = await startServer({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys }, feed, progress, feedId: base.feedId, publicUrl, log }, {
         host: config.host, port: config.port, authenticate: adminOnly(secrets.adminToken.reveal()),
         async unready() {
           if (!listener.isListening) return 'Notifications of the database do not come through.';
           return db.execute(sql`select 1`).then(() => null, () => 'The database cannot be reached.');
         },
+        scrape: () => metrics.scrape(),
       });
       started.defer(() => server.close());
       url = `http://${config.host.includes(':') ? `[${config.host}]` : config.host}:${server.port}`;
@@ -139,7 +146,10 @@ async function startBase(config: Config, secretKey: Secret, log: Logger, options
   const connection: Connection = config.databaseUrl ?? await startEmbedded(config, log, started);
   // Whatever needs a session of its own goes past the pooler, if there is one.
   const direct = config.databaseDirectUrl ?? connection;
-  const database = openDatabase(connection, { ...options, isPooled: config.databaseDirectUrl !== null });
+  // Nobody has to be woken before it is there.
+  let bus: WakeBus | null = null;
+  const onWakes: DatabaseOptions['onWakes'] = config.wakeBusUrl === null ? undefined : (wakes) => bus?.publish(wakes);
+  const database = openDatabase(connection, { ...options, onWakes, isPooled: config.databaseDirectUrl !== null });
   started.defer(() => database.close());
   const sealing = createSealing(secretKey.reveal());
   // First of all, since it proves that sessions hold: through a pooler the migrations' lock might never be given back.
@@ -151,7 +161,12 @@ async function startBase(config: Config, secretKey: Secret, log: Logger, options
     throw new GatewayError('SECRET_KEY_DIFFERS', 'Another gateway or worker on this database runs with another SECRET_KEY: what the one seals, the other could not open.',
       'Give all of them the same SECRET_KEY. If it is a new one on purpose, stop them all first; one whose machine died counts as stopped after half a minute.');
   }
-  return { db: database.db, listener, sealing, feedId: (await feedState(database.db)).id };
+  const feedId = (await feedState(database.db)).id;
+  if (config.wakeBusUrl !== null) {
+    bus = await startWakeBus(config.wakeBusUrl, { id: feedId, listener, db: database.db, log });
+    started.defer(() => bus?.close());
+  }
+  return { db: database.db, listener, sealing, feedId };
 }
 
 /** Throws what the driver says of a server that is away in words for the operator; anything else stays as it is. */

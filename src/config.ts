@@ -22,6 +22,8 @@ export interface Config {
   readonly databaseUrl: string | null;
   /** The same database past the pooler that `databaseUrl` leads through; null: there is none. Never print it either. */
   readonly databaseDirectUrl: string | null;
+  /** The Redis that carries wake-ups; null: Postgres notifies. Never print it either. */
+  readonly wakeBusUrl: string | null;
   /** Absolute path. */
   readonly dataDir: string;
   /** Absolute path; null: `resolveDeploymentFile` looks for one. */
@@ -67,6 +69,7 @@ export function readConfig(env: NodeJS.ProcessEnv, cwd: string): Config {
     publicUrl: read('PUBLIC_URL', null, PUBLIC_URL_ALLOWED, parsePublicUrl, env['PUBLIC_URL']?.includes('@')),
     databaseUrl: read('DATABASE_URL', null, DATABASE_URL_ALLOWED, parseDatabaseUrl, true),
     databaseDirectUrl: read('DATABASE_DIRECT_URL', null, DATABASE_URL_ALLOWED, parseDatabaseUrl, true),
+    wakeBusUrl: read('WAKE_BUS_URL', null, WAKE_BUS_URL_ALLOWED, parseWakeBusUrl, true),
     dataDir: read('DATA_DIR', resolve(cwd, 'data'), 'the path of a directory, which is created if need be', (value) => {
       const path = resolve(cwd, value);
       return kindOf(path) === 'other' ? undefined : path;
@@ -118,6 +121,23 @@ function parseDatabaseUrl(value: string): string | undefined {
   return /^postgres(ql)?:\/\/\S+$/.test(value) ? value : undefined;
 }
 
+const WAKE_BUS_URL_ALLOWED = 'a URL such as redis://user:password@host:6379/0, or rediss:// for TLS; whatever is no letter or digit in user and password is percent-encoded';
+
+function parseWakeBusUrl(value: string): string | undefined {
+  if (!/^rediss?:\/\/[^\s?#]+$/.test(value) || !URL.canParse(value)) return undefined;
+  const { hostname, username, password, pathname } = new URL(value);
+  return hostname !== '' && isEncoded(username) && isEncoded(password) && /^(\/\d*)?$/.test(pathname) ? value : undefined;
+}
+
+function isEncoded(part: string): boolean {
+  try {
+    decodeURIComponent(part);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A century, in days. Who wants more means for ever. */
 const LONGEST_RETENTION = 36_500;
 
@@ -152,6 +172,8 @@ function shown(value: string): string {
 /** Not enumerable, so that a spread copy is a plain config; secrets of their own class stay hidden even there. */
 function withoutSecretsInPrint(config: Config): Config {
   const hidden = (url: string | null) => (url === null ? null : '[secret]');
-  const printed = (): object => ({ ...config, databaseUrl: hidden(config.databaseUrl), databaseDirectUrl: hidden(config.databaseDirectUrl) });
+  const printed = (): object => ({
+    ...config, databaseUrl: hidden(config.databaseUrl), databaseDirectUrl: hidden(config.databaseDirectUrl), wakeBusUrl: hidden(config.wakeBusUrl),
+  });
   return Object.defineProperties(config, { toJSON: { value: printed }, [inspect.custom]: { value: printed } });
 }

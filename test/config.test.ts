@@ -27,13 +27,13 @@ function faultsOf(env: Record<string, string>): readonly string[] {
 describe('the environment', () => {
   test('has a default for everything', () => {
     expect({ ...readConfig({}, folder) }).toEqual({
-      port: 4000, host: '127.0.0.1', publicUrl: null, databaseUrl: null, databaseDirectUrl: null, dataDir: join(folder, 'data'), deploymentFile: null,
+      port: 4000, host: '127.0.0.1', publicUrl: null, databaseUrl: null, databaseDirectUrl: null, wakeBusUrl: null, dataDir: join(folder, 'data'), deploymentFile: null,
       deployOnStart: false, adminToken: null, secretKey: null, feedRetentionDays: 30, logLevel: 'info',
     });
   });
 
   test('counts an empty variable as absent', () => {
-    const empty = Object.fromEntries(['PORT', 'HOST', 'PUBLIC_URL', 'DATABASE_URL', 'DATABASE_DIRECT_URL', 'DATA_DIR', 'DEPLOYMENT_FILE', 'DEPLOY_ON_START', 'ADMIN_TOKEN', 'SECRET_KEY', 'FEED_RETENTION_DAYS', 'LOG_LEVEL'].map((name) => [name, '']));
+    const empty = Object.fromEntries(['PORT', 'HOST', 'PUBLIC_URL', 'DATABASE_URL', 'DATABASE_DIRECT_URL', 'WAKE_BUS_URL', 'DATA_DIR', 'DEPLOYMENT_FILE', 'DEPLOY_ON_START', 'ADMIN_TOKEN', 'SECRET_KEY', 'FEED_RETENTION_DAYS', 'LOG_LEVEL'].map((name) => [name, '']));
     expect({ ...readConfig(empty, folder) }).toEqual({ ...readConfig({}, folder) });
   });
 
@@ -63,6 +63,10 @@ describe('the environment', () => {
     expect(faultsOf({ DATABASE_DIRECT_URL: 'postgres://u@db/gateway' })).toEqual([expect.stringMatching(/^DATABASE_DIRECT_URL is set without DATABASE_URL;/)]);
   });
 
+  test.each(['redis://bus', 'redis://:p%40ss@bus:6380', 'rediss://gateway:secret@bus.example.net/2', 'redis://[::1]:6379/'])('takes %s for a wake-up bus', (url) => {
+    expect(readConfig({ WAKE_BUS_URL: url }, folder).wakeBusUrl).toBe(url);
+  });
+
   test('tells every fault at once, each with the variable, its value and what is allowed', () => {
     expect(faultsOf({ PORT: '70000', HOST: 'http://x', PUBLIC_URL: 'ops.example', DEPLOY_ON_START: 'maybe', LOG_LEVEL: 'loud', DEPLOYMENT_FILE: 'gone.yaml' })).toEqual([
       'PORT is "70000"; allowed: a whole number from 0 (any free port) to 65535',
@@ -77,7 +81,9 @@ describe('the environment', () => {
   test.each([
     ['PORT', '-1'], ['PORT', '4e3'], ['PORT', ' 4000'], ['PORT', '0x10'], ['HOST', '[::1]'], ['HOST', 'a:80'],
     ['PUBLIC_URL', 'ftp://ops.example'], ['PUBLIC_URL', 'http:ops.example'], ['PUBLIC_URL', 'https://ops.example/?a=1'], ['PUBLIC_URL', 'https://'],
-    ['DATABASE_URL', 'mysql://db/x'], ['DATABASE_URL', 'db'], ['FEED_RETENTION_DAYS', '0'], ['FEED_RETENTION_DAYS', '-1'], ['FEED_RETENTION_DAYS', '1.5'], ['FEED_RETENTION_DAYS', '36501'], ['ADMIN_TOKEN', 'fifteen-letters'], ['ADMIN_TOKEN', 'a token with some blanks'],
+    ['DATABASE_URL', 'mysql://db/x'], ['DATABASE_URL', 'db'],
+    ['WAKE_BUS_URL', 'bus:6379'], ['WAKE_BUS_URL', 'nats://bus'], ['WAKE_BUS_URL', 'redis://'], ['WAKE_BUS_URL', 'redis://bus/jobs'], ['WAKE_BUS_URL', 'redis://:p#ss@bus'], ['WAKE_BUS_URL', 'redis://:100%@bus'],
+    ['WAKE_BUS_URL', 'redis://:%ff@bus'], ['WAKE_BUS_URL', 'redis://bus?db=1'], ['FEED_RETENTION_DAYS', '0'], ['FEED_RETENTION_DAYS', '-1'], ['FEED_RETENTION_DAYS', '1.5'], ['FEED_RETENTION_DAYS', '36501'], ['ADMIN_TOKEN', 'fifteen-letters'], ['ADMIN_TOKEN', 'a token with some blanks'],
     ['ADMIN_TOKEN', 'schlüssel-schlüssel'], ['SECRET_KEY', 'x'.repeat(31)], ['DEPLOYMENT_FILE', '.'],
   ])('refuses %s=%s', (name, value) => {
     expect(faultsOf({ [name]: value })).toEqual([expect.stringMatching(new RegExp(`^${name} .*; allowed: `))]);
@@ -89,11 +95,11 @@ describe('the environment', () => {
   });
 
   test('never shows a secret, neither in a fault nor when the configuration is printed', () => {
-    const faults = faultsOf({ ADMIN_TOKEN: 'hush hush', SECRET_KEY: 'hush', DATABASE_URL: 'hush://u:hush@db', PUBLIC_URL: 'https://me:hush@x/' });
-    expect(faults).toHaveLength(4);
+    const faults = faultsOf({ ADMIN_TOKEN: 'hush hush', SECRET_KEY: 'hush', DATABASE_URL: 'hush://u:hush@db', WAKE_BUS_URL: 'redis://:hush@bus/hush', PUBLIC_URL: 'https://me:hush@x/' });
+    expect(faults).toHaveLength(5);
     expect(faults.join()).not.toContain('hush');
-    const config = readConfig({ ADMIN_TOKEN: TOKEN, SECRET_KEY: KEY, DATABASE_URL: 'postgres://u:hush@pooler', DATABASE_DIRECT_URL: 'postgres://u:hush@db' }, folder);
-    for (const print of [inspect(config), JSON.stringify(config), `${config.adminToken}`, inspect({ ...config, databaseUrl: null, databaseDirectUrl: null }, { showHidden: true })]) {
+    const config = readConfig({ ADMIN_TOKEN: TOKEN, SECRET_KEY: KEY, DATABASE_URL: 'postgres://u:hush@pooler', DATABASE_DIRECT_URL: 'postgres://u:hush@db', WAKE_BUS_URL: 'redis://:hush@bus' }, folder);
+    for (const print of [inspect(config), JSON.stringify(config), `${config.adminToken}`, inspect({ ...config, databaseUrl: null, databaseDirectUrl: null, wakeBusUrl: null }, { showHidden: true })]) {
       expect(print).not.toMatch(/hush|a-token|a secret key/);
       expect(print).toContain('[secret]');
     }

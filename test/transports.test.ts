@@ -5,7 +5,8 @@ import { gunzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openGatewayDatabase, routeTo, type TestDatabase } from './support/database.ts';
 import { addBackup } from './support/feed.ts';
-import { newDataDir, startGateway, startGatewayProcess, until, type GatewayOptions, type GatewayProcess, type TestGateway } from './support/gateway.ts';
+import { newEmptyDataDir, startGateway, startGatewayProcess, until, type GatewayOptions, type GatewayProcess, type TestGateway } from './support/gateway.ts';
+import { metricsOf } from './support/metrics.ts';
 import { RawSocket } from './support/socket.ts';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -297,7 +298,7 @@ describe('what is no good HTTP', () => {
 describe('health', () => {
   test('readyz tells when the database is away and when it is back, healthz stays', async () => {
     const route = await routeTo(database);
-    const dataDir = await newDataDir();
+    const dataDir = await newEmptyDataDir();
     left.push(() => rm(dataDir, { recursive: true, force: true }), () => route.close());
     const routed = await startGateway({ dataDir, env: { DATABASE_URL: route.url, SECRET_KEY: (await readFile(join(gateway.dataDir, 'secret-key'), 'utf8')).trim() } });
     left.push(() => routed.stop());
@@ -306,6 +307,8 @@ describe('health', () => {
     const away = await send('/readyz', { to: routed });
     expect([away.status, away.json]).toEqual([503, { status: 'not ready', reason: expect.any(String) }]);
     expect((await send('/healthz', { to: routed })).json).toEqual({ status: 'alive' });
+    const scraped = new Map(await metricsOf(routed));
+    expect([scraped.get('backup_gateway_database_up'), scraped.get('backup_gateway_websockets')]).toEqual([0, 0]);
     const answer = await routed.query('{ backups { totalCount } }');
     expect(answer.errors).toMatchObject([{ message: 'Something went wrong in the gateway; its log says more.' }]);
     await route.mend();

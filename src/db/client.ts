@@ -7,6 +7,7 @@ import type { PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js';
 import postgres from 'postgres';
 import { ConnectionPool, STATEMENT_LIMIT } from './pool.ts';
 import * as schema from './schema.ts';
+import { isWake, readWake, WAKES_AS_NOTICES, type Wake } from './wakes.ts';
 
 /** Where Postgres is: a `DATABASE_URL`, or what the embedded server listens on. */
 export type Connection = string | { host: string; port: number; database: string; username: string };
@@ -51,12 +52,12 @@ const limits = (statementLimit: number) => ({
   statement_timeout: Math.round(statementLimit * 0.8), idle_in_transaction_session_timeout: statementLimit,
 });
 
-/** Transactions have the limits with them, where the connection can't. */
-const limitedBegin = (statementLimit: number): string =>
-  ['begin', ...Object.entries(limits(statementLimit)).map(([name, value]) => `set local ${name} = ${value}`)].join('; ');
+/** Transactions have settings with them, where the connection can't. */
+const beginWith = (settings: object): string =>
+  ['begin', ...Object.entries(settings).map(([name, value]) => `set local ${name} = ${value}`)].join('; ');
 
 /** What a client can be given, besides. */
-type ClientOptions = Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose' | 'connection'> & {
+type ClientOptions = Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclose' | 'onnotice' | 'connection'> & {
   /** A pooler stands between: nothing may rest on two transactions having the same connection of the server. */
   isPooled?: boolean;
 };
@@ -64,6 +65,7 @@ type ClientOptions = Pick<postgres.Options<{}>, 'max' | 'max_lifetime' | 'onclos
 /** A postgres.js client with the project's settings. */
 export function postgresClient(connection: Connection, { isPooled = false, ...options }: ClientOptions): postgres.Sql {
   const common = {
+    onnotice: () => undefined,
     ...options,
     // A named statement would be there on one of the pooler's connections, and asked for on another.
     ...(isPooled ? { prepare: false } : {}),
@@ -75,7 +77,6 @@ export function postgresClient(connection: Connection, { isPooled = false, ...op
     connection: isPooled ? POOLED_SESSION : { ...SESSION, ...options.connection },
     // Seconds after which a silent server is asked whether it is still there.
     keep_alive: 10,
-    onnotice: () => undefined,
     // Asking for the types of arrays on connect would be a query whose failure nobody can catch; arrays are
     // passed as text instead.
     fetch_types: false,
@@ -83,21 +84,30 @@ export function postgresClient(connection: Connection, { isPooled = false, ...op
   return typeof connection === 'string' ? postgres(connection, common) : postgres({ ...common, ...connection });
 }
 
-/**
- * Opens a pool. `onStatement` is told of every statement before it is sent: for logs, and for the test that
- * counts them.
- */
-export function openDatabase(
-  connection: Connection,
-  options: { max?: number; /** In milliseconds. */ statementLimit?: number; onStatement?: (text: string) => void } & Pick<ClientOptions, 'isPooled'> = {},
-): Database {
-  const { onStatement, max = 10, statementLimit = STATEMENT_LIMIT, isPooled = false } = options;
-  const pool = new ConnectionPool((onclose) => {
-    const client = postgresClient(connection, { max: 1, max_lifetime: null, onclose, isPooled, connection: limits(statementLimit) });
+export interface DatabaseOptions extends Pick<ClientOptions, 'isPooled'> {
+  /** The most connections. */
+  max?: number;
+  /** In milliseconds. */
+  statementLimit?: number;
+  /** Is told of every statement before it is sent: for logs, and for the test that counts them. */
+  onStatement?: (text: string) => void;
+  /** Is told what to wake once it is committed, in place of notifications; see `wakes.ts`. */
+  onWakes?: (wakes: readonly Wake[]) => void;
+}
+
+/** Opens a pool. */
+export function openDatabase(connection: Connection, options: DatabaseOptions = {}): Database {
+  const { onStatement, onWakes, max = 10, statementLimit = STATEMENT_LIMIT, isPooled = false } = options;
+  const settings = { ...limits(statementLimit), ...(onWakes === undefined ? {} : WAKES_AS_NOTICES) };
+  const pool = new ConnectionPool(({ onclose, onnotice }) => {
+    const client = postgresClient(connection, {
+      max: 1, max_lifetime: null, onclose, isPooled, connection: settings,
+      ...(onWakes === undefined ? {} : { onnotice: (notice) => { if (isWake(notice)) onnotice(notice); } }),
+    });
     // Makes the client read and write instants as Drizzle expects them.
     drizzle(client);
     return client;
-  }, max, statementLimit, isPooled ? limitedBegin(statementLimit) : 'begin');
+  }, max, statementLimit, isPooled ? beginWith(settings) : 'begin', (notices) => onWakes?.(notices.map(readWake)));
   const db = drizzle(pool as unknown as postgres.Sql, {
     schema,
     casing: 'snake_case',

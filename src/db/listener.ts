@@ -35,6 +35,8 @@ const RETRY = 500;
 export interface Listener {
   /** Calls back for each notification, and with null after each (re)connect. Answers how to stop. */
   on(channel: Channel, wake: (payload: string | null) => void): () => void;
+  /** Calls back as for a notification that came by another way. */
+  tell(channel: Channel, payload: string | null): void;
   /** Whether notifications come through now. */
   readonly isListening: boolean;
   close(): Promise<void>;
@@ -155,6 +157,7 @@ export async function startListener(connection: Connection, { mark, notifier }: 
       handlers[channel].add(wake);
       return () => handlers[channel].delete(wake);
     },
+    tell,
     get isListening() { return isListening; },
     async close() {
       stopping.abort();

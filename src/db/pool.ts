@@ -56,19 +56,31 @@ const session = (run: (text: string, parameters: Parameters, options: Options, a
   }),
 });
 
+/** What a connection's client tells of by itself. */
+export interface ConnectionEvents {
+  /** It has ended. */
+  onclose: () => void;
+  /** The server remarked something about what is under way on it. */
+  onnotice: (notice: postgres.Notice) => void;
+}
+type Open = (events: ConnectionEvents) => postgres.Sql;
+
 /** One connection. */
 class Member {
   /** It has ended, or may have: nothing more may be sent on it. */
   isLost = false;
+  /** What the server remarked since somebody has it. */
+  readonly notices: postgres.Notice[] = [];
   readonly #client: postgres.Sql;
   readonly #limit: number;
   readonly #bornAt = performance.now();
   readonly #underWay = new Set<(error: Error) => void>();
 
-  constructor(open: (onclose: () => void) => postgres.Sql, limit: number) {
+  constructor(open: Open, limit: number) {
     this.#limit = limit;
-    this.#client = open(() => {
-      this.#giveUp(lost());
+    this.#client = open({
+      onclose: () => this.#giveUp(lost()),
+      onnotice: (notice) => this.notices.push(notice),
     });
   }
 
@@ -112,21 +124,26 @@ class Member {
 export class ConnectionPool {
   /** Drizzle notes here how values are read and written; `open` must give its clients the same. */
   readonly options = { parsers: {}, serializers: {} };
-  readonly #open: (onclose: () => void) => postgres.Sql;
+  readonly #open: Open;
   readonly #max: number;
   readonly #limit: number;
   readonly #begin: string;
+  readonly #onNotices: (notices: postgres.Notice[]) => void;
   readonly #idle: Member[] = [];
   readonly #all = new Set<Member>();
   readonly #waiting: PromiseWithResolvers<Member>[] = [];
   #isClosed = false;
 
-  /** `limit`: how long a statement may take, in milliseconds. `begin`: the SQL with which transactions begin. */
-  constructor(open: (onclose: () => void) => postgres.Sql, max: number, limit = STATEMENT_LIMIT, begin = 'begin') {
+  /**
+   * `limit`: how long a statement may take, in milliseconds. `begin`: the SQL with which transactions begin. `onNotices`: is
+   * told, after its commit, of what the server remarked about a transaction or a statement outside of one.
+   */
+  constructor(open: Open, max: number, limit = STATEMENT_LIMIT, begin = 'begin', onNotices: (notices: postgres.Notice[]) => void = () => undefined) {
     this.#open = open;
     this.#max = max;
     this.#limit = limit;
     this.#begin = begin;
+    this.#onNotices = onNotices;
   }
 
   readonly unsafe = session((text, parameters, options, asValues) =>
@@ -153,7 +170,12 @@ export class ConnectionPool {
     const member = await this.#take();
     try {
       return await work(member);
+    } catch (error) {
+      // It was rolled back. With its connection lost it may have been committed: then what was remarked is told, too.
+      if (!member.isLost) member.notices.length = 0;
+      throw error;
     } finally {
+      if (member.notices.length > 0) this.#onNotices(member.notices.splice(0));
       this.#giveBack(member);
     }
   }

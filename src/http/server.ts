@@ -1,5 +1,5 @@
 /**
- * The HTTP server: GraphQL, GraphiQL for a browser, health.
+ * The HTTP server: GraphQL, GraphiQL for a browser, health, metrics.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -24,6 +24,9 @@ const IDLE_CHECK = 50;
 
 export interface GatewayServer {
   readonly port: number;
+  readonly openSockets: number;
+  /** How many clients were let go because they did not read. */
+  readonly clientsLetGo: number;
   close(): Promise<void>;
 }
 
@@ -33,6 +36,8 @@ export interface ServerOptions {
   authenticate: Authenticate;
   /** Why the gateway can't serve now; null: it can. */
   unready: () => Promise<string | null>;
+  /** What `/metrics` answers. */
+  scrape: () => Promise<{ type: string; text: string }>;
 }
 
 /** Starts to serve. @throws GatewayError where the address can't be had. */
@@ -57,6 +62,11 @@ export async function startServer(services: GatewayServices, options: ServerOpti
       const reason = await options.unready();
       return sendJson(response, reason === null ? 200 : 503, reason === null ? { status: 'ready' } : { status: 'not ready', reason });
     }
+    if (pathname === '/metrics') {
+      if (options.authenticate(tokenOfHeaders(request.headers)) === null) return sendJson(response, 401, { message: UNAUTHENTICATED.message });
+      const { type, text } = await options.scrape();
+      return void response.writeHead(200, { 'content-type': type, 'cache-control': 'no-store' }).end(text);
+    }
     if (pathname === '/') return void response.writeHead(302, { location: '/graphql' }).end();
     if (pathname !== '/graphql') return sendJson(response, 404, { message: 'Nothing is here. The endpoint is /graphql.' });
     if (request.method === 'GET' && !searchParams.has('query') && request.headers.accept?.includes('text/html') === true) {
@@ -80,14 +90,16 @@ export async function startServer(services: GatewayServices, options: ServerOpti
     await yoga.handle(request, response, { principal, isAbandoned: () => response.destroyed });
   }
 
-  let letGo = 0;
+  let clientsLetGo = 0;
   const socket = serveSocket(server, yoga, options.authenticate, () => {
-    letGo += 1;
-    services.log.warn({ letGo }, 'a client that does not read what it subscribed to was let go; it can resume with its last cursor');
+    clientsLetGo += 1;
+    services.log.warn({ clientsLetGo }, 'a client that does not read what it subscribed to was let go; it can resume with its last cursor');
   });
   await listen(server, options);
   return {
     port: (server.address() as AddressInfo).port,
+    get openSockets() { return socket.open; },
+    get clientsLetGo() { return clientsLetGo; },
     async close() {
       const closed = new Promise<void>((resolve) => { server.close(() => resolve()); });
       await socket.close();

@@ -27,7 +27,11 @@ const END = Buffer.from('}');
 
 type EnvelopedArgs = ExecutionArgs & { rootValue: { execute: typeof import('graphql').execute; subscribe: typeof import('graphql').subscribe } };
 
-export interface Socket { close(): Promise<void> }
+export interface Socket {
+  /** How many sockets are open. */
+  readonly open: number;
+  close(): Promise<void>;
+}
 
 /**
  * Serves graphql-ws on the server's `/graphql`.
@@ -90,6 +94,7 @@ export function serveSocket(server: Server, yoga: GatewayYoga, authenticate: Aut
   }, sockets, KEEP_ALIVE);
 
   return {
+    get open() { return sockets.clients.size; },
     async close() {
       for (const client of sockets.clients) client.close(CLOSE_RESTART, 'Service restart');
       const patience = setTimeout(() => sockets.clients.forEach((client) => client.terminate()), CLOSE_PATIENCE);

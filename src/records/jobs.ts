@@ -138,7 +138,7 @@ export async function noteProgress(db: Db, hold: Hold, progress: JobProgress): P
       update jobs set bytes_done = ${progress.bytesDone}, bytes_total = ${progress.bytesTotal}, files_done = ${progress.filesDone},
         files_total = ${progress.filesTotal}, time_updated = now()
       where id = ${hold.id} and epoch = ${hold.epoch} and status in ('EXECUTING', 'CANCELLING') returning id)
-    select pg_notify('backup_gateway_progress', id::text) from noted`);
+    select wake('backup_gateway_progress', id::text) from noted`);
 }
 
 /** So many that a tree full of oddities is told of, and no row grows without end. */

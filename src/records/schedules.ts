@@ -32,7 +32,7 @@ export async function findScheduleIdByName(db: Db, deploymentId: number, name: s
 }
 
 /** Wakes the clocks of all processes once the transaction commits; a hint only. */
-const wakeClocks = (db: Db, id: number): Promise<unknown> => db.execute(sql`select pg_notify('backup_gateway_schedules', ${String(id)})`);
+const wakeClocks = (db: Db, id: number): Promise<unknown> => db.execute(sql`select wake('backup_gateway_schedules', ${String(id)})`);
 
 export async function insertSchedule(db: Db, values: typeof schedules.$inferInsert): Promise<ScheduleRow> {
   const [row] = await db.insert(schedules).values(values).returning();

@@ -34,7 +34,7 @@ beforeAll(async () => {
   const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null), passOnKeys: () => Promise.resolve(null) };
   const server = await startServer({
     db: db.db, sealing: createSealing('k'.repeat(40)), keys, feed, progress, feedId: (await feedState(db.db)).id, publicUrl: () => '', log: pino({ level: 'silent' }),
-  }, { host: '127.0.0.1', port: 0, authenticate: adminOnly(gateway.token), unready: async () => null });
+  }, { host: '127.0.0.1', port: 0, authenticate: adminOnly(gateway.token), unready: async () => null, scrape: async () => ({ type: 'text/plain', text: '' }) });
   parts = { db, listener, feed, progress, server, client: { ...gateway, url: `http://127.0.0.1:${server.port}` } };
 });
 afterEach(async () => {

@@ -246,7 +246,7 @@ describe('a list with feedCursor, then a subscription after it', () => {
 test('F20 what one gateway changes is watched on the other, at once', async () => {
   const socket = await open(other);
   socket.start('watch', subscriptionTo('BACKUP'));
-  await socket.run('sync', '{ feedCursor }');
+  await socket.live('watch');
   const began = performance.now();
   const backup = await createBackup('on-the-other');
   expect(readChange(await socket.next('watch'))).toMatchObject({ record: backup.id, from: null, to: 'INITIALIZING' });

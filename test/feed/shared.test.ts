@@ -4,6 +4,7 @@ import type { TransitionRow } from '../../src/records/rows.ts';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, changesInTable, endOfFeed, feedCursor, flip, positionOf, readChange, readUntil, subscriptionTo, type Change } from '../support/feed.ts';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
+import { metricsOf } from '../support/metrics.ts';
 import { RawSocket } from '../support/socket.ts';
 
 let gateway: TestGateway;
@@ -48,8 +49,7 @@ describe('F12 what an event says of the record', () => {
     const start = await feedCursor(gateway);
     const watching = await openMany(24);
     for (const [index, socket] of watching.entries()) socket.start(`mine-${index}`, WITH_RECORD, { id: index % 4 === 0 ? undefined : backups[index % 3]!.id, after: start });
-    // Each has begun.
-    await Promise.all(watching.map((socket) => socket.run('sync', '{ feedCursor }')));
+    await Promise.all(watching.map((socket, index) => socket.live(`mine-${index}`)));
     statements.length = 0;
     await database.sql`update backups set status = 'MISSING' where id in ${database.sql(backups.map(({ number }) => number))}`;
     for (const [index, socket] of watching.entries()) {
@@ -176,6 +176,7 @@ test('an execution that throws or rejects is told in its event, and the next one
   let nth = 0;
   const operation = { contextValue: { log: { error: (entry: unknown) => logged.push(entry) } } } as unknown as Operation;
   const shared = new SharedOperation(operation, () => failures[nth++]?.() ?? { data: { nth } });
+  for (let reader = 0; reader < 2; reader += 1) shared.join();
   const got: string[] = [];
   const rows = [1, 2, 3].map((position) => ({ position }) as TransitionRow);
   for (const row of rows) for (let reader = 0; reader < 2; reader += 1) shared.deliver(row, { next: ({ json }) => { got.push(json.toString()); } });
@@ -203,6 +204,7 @@ describe('F16 a client that stops reading', () => {
     await new Promise((resolve) => { setTimeout(resolve, 6_500); });
     stuck.socket.resume();
     expect(await stuck.closed).toBe(1013);
+    expect(new Map(await metricsOf(gateway)).get('backup_gateway_clients_let_go_total')).toBe(1);
     const got: (Change & { cursor: string })[] = [];
     for (;;) {
       const message = await stuck.next('watch-7').catch(() => null);

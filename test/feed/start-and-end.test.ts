@@ -172,7 +172,7 @@ describe('F11 with an id the stream completes', () => {
 
 test('F10 without id and cursor the stream starts with the next change', async () => {
   const socket = await watch('BACKUP');
-  await socket.run('sync', '{ feedCursor }');
+  await socket.live('watch');
   const backup = await addBackup(database);
   expect(readChange(await socket.next('watch'))).toMatchObject({ record: backup.id, from: null, to: 'SUCCESS' });
 });

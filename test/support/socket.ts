@@ -13,6 +13,7 @@ export class RawSocket {
   /** With which code the socket was closed. */
   readonly closed: Promise<number>;
   #messages: Message[] = [];
+  readonly #live = new Set<string>();
   #arrived = Promise.withResolvers<void>();
 
   /** Opens and initialises a socket; `params` are its connection parameters. Resolves once it is acknowledged. */
@@ -37,8 +38,9 @@ export class RawSocket {
     });
     socket.on('message', (data: Buffer) => {
       const message = JSON.parse(data.toString()) as Message;
-      if (message.id === undefined) return;
-      this.#messages.push(message);
+      if (message.id !== undefined) this.#messages.push(message);
+      else if (message.payload?.live !== undefined) this.#live.add(message.payload.live);
+      else return;
       this.#arrived.resolve();
       this.#arrived = Promise.withResolvers();
     });
@@ -61,6 +63,14 @@ export class RawSocket {
       const [message] = index === -1 ? [] : this.#messages.splice(index, 1);
       if (message !== undefined) return message;
       if (this.socket.readyState === WebSocket.CLOSED) throw new Error(`The socket was closed (${await this.closed}) before anything came for ${id}.`);
+      await this.#arrived.promise;
+    }
+  }
+
+  /** Waits until a subscription has been sent everything up to the present. Fails as `next` does. */
+  async live(id: string): Promise<void> {
+    while (!this.#live.has(id)) {
+      if (this.socket.readyState === WebSocket.CLOSED) throw new Error(`The socket was closed (${await this.closed}) before ${id} was live.`);
       await this.#arrived.promise;
     }
   }
