@@ -67,7 +67,7 @@ export async function startFeed(db: Db, listener: Listener, { recent = RECENT }:
   const read = async () => {
     while (isWoken && !closing.signal.aborted) {
       isWoken = false;
-      const rows = await transitionsAfter(db, hub.position, { limit: BATCH });
+      const rows = await transitionsAfter(db, hub.position, BATCH);
       if (rows[0] !== undefined && rows[0].floor > hub.position) skipTo(rows[0].floor);
       for (const row of rows) hand(row);
       for (const attachment of hub.beginning) attachment.settle();

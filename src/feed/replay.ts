@@ -3,7 +3,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Db } from '../db/client.ts';
-import { feedState, transitionsAfter, type FeedRow, type TransitionFilter } from '../records/transitions.ts';
+import { feedState, transitionsBetween, type FeedRow, type TransitionFilter } from '../records/transitions.ts';
 import type { TransitionRow } from '../records/rows.ts';
 import { cursorExpired } from './cursor.ts';
 
@@ -17,19 +17,30 @@ const RETRY = 1_000;
  * @throws CursorError where some of them are no longer kept: an end that says so, instead of a gap that nobody sees
  */
 export async function* replay(db: Db, filter: TransitionFilter, after: number, until: number, signal: AbortSignal): AsyncGenerator<TransitionRow, void> {
-  for (let last = after; last < until && !signal.aborted;) {
-    let rows: FeedRow[];
-    let floor: number;
-    try {
-      rows = await transitionsAfter(db, last, { filter, until, limit: BATCH });
-      // Rows bring the floor with them; that there are none says nothing of it.
-      floor = rows[0]?.floor ?? (await feedState(db)).floor;
-    } catch {
+  for (let [last, next] = [after, read(db, filter, after, until)]; last < until && !signal.aborted;) {
+    const found = await next;
+    if (found === null) {
       await sleep(RETRY, undefined, { signal }).catch(() => undefined);
+      next = read(db, filter, last, until);
       continue;
     }
+    const { rows, floor } = found;
     if (floor > last) throw cursorExpired();
-    yield* rows;
     last = rows.length < BATCH ? until : rows.at(-1)?.position ?? until;
+    // While these are told, the database looks for more.
+    if (last < until) next = read(db, filter, last, until);
+    yield* rows;
+  }
+}
+
+/** The next rows, and the last position that was no longer kept when they were read; null: the database is away. */
+async function read(db: Db, filter: TransitionFilter, after: number, until: number): Promise<{ rows: FeedRow[]; floor: number } | null> {
+  if (after >= until) return { rows: [], floor: after };
+  try {
+    const rows = await transitionsBetween(db, filter, after, until, BATCH);
+    // Rows bring the floor with them; that there are none says nothing of it.
+    return { rows, floor: rows[0]?.floor ?? (await feedState(db)).floor };
+  } catch {
+    return null;
   }
 }

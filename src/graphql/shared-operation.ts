@@ -40,7 +40,8 @@ export class SharedOperation {
   readonly #operation: Operation;
   readonly #execute: Execute;
   readonly #onUnused: () => void;
-  readonly #answers = new WeakMap<TransitionRow, { answer: Answer | Promise<Answer>; until: number }>();
+  /** Those of the last moments, where more than one may ask. */
+  #answers = new Map<TransitionRow, Answer | Promise<Answer>>();
   /** What waits for an answer, in its order. */
   #pending: Delivery[] = [];
   /** Of this turn of the event loop: its context, and the last change, which many are told one after the other. */
@@ -96,13 +97,11 @@ export class SharedOperation {
 
   #answerTo(row: TransitionRow): Answer | Promise<Answer> {
     if (this.#turn?.latest?.row === row) return this.#turn.latest.answer;
-    const now = performance.now();
     const known = this.#answers.get(row);
-    if (known !== undefined && known.until > now) return known.answer;
+    if (known !== undefined) return known;
     const result = this.#resultOf(row);
-    if (!('then' in result)) return this.#keep(row, new Answer(result));
-    const answer = Promise.resolve(result).catch((error: unknown) => this.#failed(error)).then((late) => this.#keep(row, new Answer(late)));
-    this.#answers.set(row, { answer, until: now + FRESH });
+    const answer = 'then' in result ? Promise.resolve(result).catch((error: unknown) => this.#failed(error)).then((late) => new Answer(late)) : new Answer(result);
+    this.#keep(row, answer);
     return answer;
   }
 
@@ -120,10 +119,12 @@ export class SharedOperation {
     return { errors: [new GraphQLError(UNEXPECTED)] };
   }
 
-  #keep(row: TransitionRow, answer: Answer): Answer {
-    this.#answers.set(row, { answer, until: performance.now() + FRESH });
-    if (this.#turn !== null) this.#turn.latest = { row, answer };
-    return answer;
+  #keep(row: TransitionRow, answer: Answer | Promise<Answer>): void {
+    if (this.#turn !== null && answer instanceof Answer) this.#turn.latest = { row, answer };
+    if (this.#subscribers < 2) return;
+    // All go at once, not each by itself: there may be thousands.
+    if (this.#answers.size === 0) setTimeout(() => { this.#answers = new Map(); }, FRESH).unref();
+    if (this.#answers.size < PENDING_LIMIT) this.#answers.set(row, answer);
   }
 
   /** Changes that come together are looked up together; those of the next turn are read anew. */

@@ -47,16 +47,23 @@ export interface TransitionFilter { kind: RecordKind; recordId: number | null }
 /** A change, and the last position that was no longer kept when it was read. */
 export type FeedRow = TransitionRow & { floor: number };
 
-/** The next changes after a position, in commit order, up to and including `until`. */
-export function transitionsAfter(db: Db, after: number, options: { filter?: TransitionFilter; until?: number; limit: number }): Promise<FeedRow[]> {
-  const { filter, until } = options;
+/** The next changes after a position, of every kind, in commit order. */
+export function transitionsAfter(db: Db, after: number, limit: number): Promise<FeedRow[]> {
   const floor = sql<number>`(select ${feed.floor} from ${feed})`.mapWith(Number);
-  return db.select({ ...getTableColumns(transitions), floor }).from(transitions).where(and(
-    gt(transitions.position, after),
-    until === undefined ? undefined : sql`${transitions.position} <= ${until}`,
-    filter === undefined ? undefined : eq(transitions.kind, filter.kind),
-    filter?.recordId == null ? undefined : eq(transitions.recordId, filter.recordId),
-  )).orderBy(asc(transitions.position)).limit(options.limit).prepare('feed').execute();
+  return db.select({ ...getTableColumns(transitions), floor }).from(transitions).where(gt(transitions.position, after))
+    .orderBy(asc(transitions.position)).limit(limit).prepare('feed').execute();
+}
+
+/**
+ * The first changes that the filter wants after one position and up to another, in commit order. Planned anew each time: for
+ * a rare kind and for a frequent one it is not the same index that finds them.
+ */
+export async function transitionsBetween(db: Db, filter: TransitionFilter, after: number, until: number, limit: number): Promise<FeedRow[]> {
+  const ofRecord = filter.recordId === null ? sql`` : sql`and record_id = ${filter.recordId}`;
+  const rows = await db.execute<RawTransition & { floor: string }>(sql`
+    select position, kind, record_id, label, from_status, to_status, floor(extract(epoch from at) * 1000)::float8 as at, (select floor from feed)
+    from transitions where kind = ${filter.kind} ${ofRecord} and position > ${after} and position <= ${until} order by position limit ${limit}`);
+  return rows.map((row) => ({ ...readTransition(row), floor: Number(row.floor) }));
 }
 
 /** The last change of a record that is still kept. */
@@ -87,7 +94,7 @@ export async function transitionPages(db: Db, kind: RecordKind, recordIds: reado
   const outside = (comparison: string, bound: number | null): SQL => (bound === null ? sql`false` : sql`(
     select t.position from transitions t where ${mine} and ${kept} and t.position ${sql.raw(comparison)} ${bound}
     order by t.position ${sql.raw(comparison === '<=' ? 'desc' : 'asc')} limit 1) is not null`);
-  const rows = await db.execute<RawTransition>(sql`
+  const rows = await db.execute<RawTransition & { owner: string | null; earlier: boolean; later: boolean }>(sql`
     select o.id as owner, ${outside('<=', page.after)} as earlier, ${outside('>=', page.before)} as later, page.*
     from ${owner} left join lateral (
       select t.* from transitions t where ${mine} and ${window} order by t.position ${direction} limit ${size + 1}
@@ -108,10 +115,10 @@ export async function transitionPages(db: Db, kind: RecordKind, recordIds: reado
   });
 }
 
+/** As the driver gives it, past Drizzle, which for thousands of them takes as long as the database. */
 interface RawTransition extends Record<string, unknown> {
-  owner: string | null; earlier: boolean; later: boolean;
   position: string | null; kind: RecordKind; record_id: string; label: string | null;
-  from_status: string | null; to_status: string | null; at: string;
+  from_status: string | null; to_status: string | null; at: string | number;
 }
 
 const readTransition = (row: RawTransition): TransitionRow => ({
