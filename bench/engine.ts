@@ -56,7 +56,7 @@ export async function measureEngine(size: EngineSize): Promise<void> {
         return [
           what, ...(seconds.length === 0 ? ['', ''] : [own.toFixed(2), (moved / 1e6 / own).toFixed(0)]),
           ...(command.length === 0 ? ['', ''] : [byHand.toFixed(2), `${(byHand / own).toFixed(2)}; in pairs ${quantile(seconds.map((time, run) => (command[run] ?? Number.NaN) / time), 0.5).toFixed(2)}`]),
-          target, Math.max(...peaks.map((peak) => peak.ownMegabytes)).toFixed(0),
+          target, peaks.length === 0 ? '' : Math.max(...peaks.map((peak) => peak.ownMegabytes)).toFixed(0),
           child === undefined || child.child === '' ? '' : `${child.childMegabytes.toFixed(0)} (${child.child})`,
         ];
       }),
@@ -100,6 +100,7 @@ async function measure(directory: string, runs: number, bytes: { all: number; gr
       if (passcode !== null && !shell.can('age')) continue;
       if (passcode !== null) await shell.run('age-keygen -o key.txt 2> /dev/null');
       const pack = measured(`backup, ${kind}`, passcode === null ? '0.8' : '0.7');
+      const proven = measured(`backup, ${kind}, beside one by hand that is read again`, '');
       const unpack = measured(`restore, ${kind}`, '0.8');
       const one = measured(`restore of one group, ${kind}`, 'under 1 s more', bytes.group);
       for (let run = 0; run < runs; run += 1) {
@@ -108,6 +109,10 @@ async function measure(directory: string, runs: number, bytes: { all: number; gr
         const first = await packByHand();
         const id = await measuredIn(gateway, pack, () => backUp(gateway, `${kind}-${run}`, passcode));
         pack.command.push(Math.min(first, await packByHand()));
+        // The gateway's is read back before it counts as one: what that takes by hand.
+        const again = await shell.run(`${passcode === null ? 'zstd -q -t by-hand && ' : ''}sha256sum by-hand > /dev/null`);
+        proven.seconds.push(pack.seconds.at(-1)!);
+        proven.command.push(pack.command.at(-1)! + again);
         unpack.command.push(await shell.run(`mkdir unpacked && ${open === '' ? '' : `< by-hand ${open}`}zstd -q -d ${open === '' ? '-c by-hand ' : ''}| tar -C unpacked -xf - && sync -f unpacked`));
         await measuredIn(gateway, unpack, () => restore(gateway, id, [REST.name, GROUP.name], passcode));
         await shell.settle('rm -r unpacked');
@@ -123,7 +128,7 @@ async function measure(directory: string, runs: number, bytes: { all: number; gr
         before = id;
         await shell.settle('rm by-hand');
       }
-      rows.push(pack, unpack, one);
+      rows.push(pack, proven, unpack, one);
     }
     return rows;
   } finally {
