@@ -1,7 +1,8 @@
 /**
  * Measures a gateway in a process of its own: `npm run bench -- [--only=requests,latency,feed,feed-rate,feed-table,engine,incremental,faults] [--seconds=6]
- * [--connections=64] [--subscribers=1000] [--all=5000] [--own=10000] [--parts=all,own,storm] [--rows=10000000] [--files=70000] [--megabytes=2000] [--copies=1] [--runs=5] [--seed=1]
- * [--store=DIRECTORY|S3]`. Prints Markdown. `--only=engine --copies=10 --runs=1` is 20 GB.
+ * [--connections=64] [--subscribers=1000] [--all=5000] [--own=10000] [--parts=all,own,storm] [--rows=10000000] [--files=70000] [--megabytes=2000] [--copies=1] [--alone] [--runs=5] [--seed=1]
+ * [--store=DIRECTORY|S3]`. Prints Markdown. `--only=engine --copies=10 --runs=1 --alone` is 20 GB, of which
+ * the disk must hold two and a half times as much.
  */
 import { parseArgs } from 'node:util';
 import { measureEngine } from './engine.ts';
@@ -20,7 +21,7 @@ const { values } = parseArgs({
     subscribers: { type: 'string', default: '1000' },
     all: { type: 'string', default: '5000' }, own: { type: 'string', default: '10000' }, parts: { type: 'string', default: '' },
     rows: { type: 'string', default: '10000000' },
-    files: { type: 'string', default: '70000' }, megabytes: { type: 'string', default: '2000' }, copies: { type: 'string', default: '1' }, runs: { type: 'string' }, seed: { type: 'string', default: '1' },
+    files: { type: 'string', default: '70000' }, megabytes: { type: 'string', default: '2000' }, copies: { type: 'string', default: '1' }, alone: { type: 'boolean', default: false }, runs: { type: 'string' }, seed: { type: 'string', default: '1' },
     store: { type: 'string', default: 'DIRECTORY' },
   },
 });
@@ -33,7 +34,7 @@ const parts: Record<string, () => Promise<void>> = {
   'feed-rate': () => measureFeedRate({ seconds: Number(values.seconds), sessions: [1, 8, 32] }),
   faults: () => measureFaults({ runs: Number(values.runs ?? 3), seed: Number(values.seed), store: storeKind(values.store) }),
   engine: () => measureEngine({
-    files: Number(values.files), megabytes: Number(values.megabytes), copies: Number(values.copies), runs: Number(values.runs ?? 5),
+    files: Number(values.files), megabytes: Number(values.megabytes), copies: Number(values.copies), isAlone: values.alone, runs: Number(values.runs ?? 5),
   }),
   incremental: () => measureIncremental({ files: Number(values.files), megabytes: Number(values.megabytes), runs: Number(values.runs ?? 5) }),
 };
