@@ -122,6 +122,25 @@ describe('operations that differ', () => {
   });
 });
 
+test('what fails while a change is looked up is told masked, and the next change is whole again', async () => {
+  const backup = await addBackup(database);
+  const socket = await open();
+  socket.start('watch', 'subscription ($id: ID) { change: backupStatusChanged(id: $id) { cursor to backup { description } } }', { id: backup.id });
+  await socket.next('watch');
+  await database.sql`alter table backups rename column description to elsewhere`;
+  try {
+    await flip(database, backup.number, 1);
+    expect((await socket.next('watch')).payload).toEqual({
+      data: { change: { cursor: expect.any(String), to: 'MISSING', backup: null } },
+      errors: [expect.objectContaining({ message: 'Something went wrong in the gateway; its log says more.', path: ['change', 'backup'] })],
+    });
+  } finally {
+    await database.sql`alter table backups rename column elsewhere to description`;
+  }
+  await flip(database, backup.number, 1);
+  expect((await socket.next('watch')).payload).toEqual({ data: { change: { cursor: expect.any(String), to: 'SUCCESS', backup: { description: null } } } });
+});
+
 describe('F10 that a subscription is live', () => {
   test('is told once, after all that was there and before what comes then', async () => {
     const backup = await addBackup(database);
