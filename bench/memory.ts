@@ -1,10 +1,13 @@
 /**
  * Peak memory of a process and of its largest child, from /proc; Postgres left out.
  */
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 
 export interface Peak { ownMegabytes: number; childMegabytes: number; child: string }
+
+/** How often is looked for children, in milliseconds. What a child had at its peak is known as long as it lives. */
+const INTERVAL = 100;
 
 const read = (path: string): string => {
   try { return readFileSync(path, 'latin1'); } catch { return ''; }
@@ -12,11 +15,10 @@ const read = (path: string): string => {
 const highWater = (pid: number): number => Number(/VmHWM:\s+(\d+)/.exec(read(`/proc/${pid}/status`))?.[1] ?? 0) / 1024;
 const command = (pid: number): string => read(`/proc/${pid}/cmdline`);
 
+/** All that the main threads of a process and of its children have started: to look through all processes would slow down what is measured. */
 function descendants(pid: number): number[] {
-  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-    .map((name) => [Number(name), Number(/\) \S (\d+)/.exec(read(`/proc/${name}/stat`))?.[1])] as const);
-  const below = (parent: number): number[] => children.filter(([, of]) => of === parent).flatMap(([child]) => [child, ...below(child)]);
-  return below(pid);
+  const children = read(`/proc/${pid}/task/${pid}/children`).split(' ').filter((child) => child !== '').map(Number);
+  return children.flatMap((child) => [child, ...descendants(child)]);
 }
 
 /** Measures from now until it is called. */
@@ -36,7 +38,7 @@ export function watchPeak(pid: number): () => Peak {
       Object.assign(peak, { childMegabytes: megabytes, child: basename(program === process.execPath ? rest[0] ?? program : program) });
     }
   };
-  const timer = setInterval(look, 25);
+  const timer = setInterval(look, INTERVAL);
   return () => {
     clearInterval(timer);
     return { ...peak, ownMegabytes: highWater(pid) };
