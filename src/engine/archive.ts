@@ -6,6 +6,7 @@ import { Writable } from 'node:stream';
 import type { Duplex, Transform } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import type { SourceSpec } from '../domain/deployment.ts';
+import { EngineError } from '../domain/errors.ts';
 import { encryptTo } from './age.ts';
 import { archiveInto } from './direct.ts';
 import type { DirectWriter } from './direct.ts';
@@ -13,9 +14,11 @@ import { errnoOf, ioFault, storeFault, throwIfCancelled } from './faults.ts';
 import { MemberScanner } from './members.ts';
 import { handOver, release } from './memory.ts';
 import { killedBy } from './process.ts';
+import type { Child } from './process.ts';
 import { ReadBack } from './read-back.ts';
 import type { FileDigest } from './read-back.ts';
 import { openSource } from './sources/reading.ts';
+import type { ReadableSource } from './sources/reading.ts';
 import type { Tar } from './tar.ts';
 import type { BackupWriter, Store } from './stores/contract.ts';
 import { closed, compression } from './zstd.ts';
@@ -103,14 +106,9 @@ export async function writeArchive(
   const source = await openSource(job.tar, job.source, job.store.localPath, signal, job.members);
   throwIfCancelled(signal);
   const file = await job.writer.create(job.file);
-  const { direct, zstd, encryption } = await outputInto(file, job.recipient).catch(async (error: unknown) => {
-    await closed(file);
-    throw error;
-  });
+  const { direct, zstd, encryption, reading, child } = await startAll(job, file, source, signal);
   const output = direct === null ? new DigestingWriter(file) : null;
-  const reading = direct === null ? null : new ReadBack(job.writer.files, job.file, job.recipient === null);
   let stored: WrittenArchive['stored'] | null = null;
-  const child = killedBy(signal, source.start());
   const scanner = source.scanner(onPass);
   // What a pipe gives is nobody else's. A listener makes it flow: nothing may be awaited before the next reader is there.
   child.stdout!.on('data', handOver);
@@ -128,7 +126,11 @@ export async function writeArchive(
     await reading?.cancel();
     if (output === null) await closed(file);
     throwIfCancelled(signal);
-    if (isItsFault && exit.code !== 0) throw source.fault(exit);
+    if (isItsFault && exit.code !== 0) {
+      // What came of it is no whole archive; otherwise it may have gone well enough, and the fault lies with what came after it.
+      if (error instanceof EngineError && error.code === 'ARCHIVE_UNSAFE') throw source.fault(exit);
+      source.judge(exit);
+    }
     throw errnoOf(error) === null ? ioFault(error, `${job.source.path} could not be archived`) : storeFault(error, job.store.label);
   }
   const exit = await child.exit;
@@ -142,8 +144,26 @@ export async function writeArchive(
   };
 }
 
+interface Output { direct: DirectWriter | null; zstd: Duplex | DirectWriter; encryption: Transform[] }
+
+/** Starts all that writes an archive into a file. Where one of them cannot be started nothing is left of the others, nor of the file. */
+async function startAll(job: ArchiveJob, file: Writable, source: ReadableSource, signal: AbortSignal): Promise<Output & { reading: ReadBack | null; child: Child }> {
+  let output: Output | null = null;
+  let reading: ReadBack | null = null;
+  try {
+    output = await outputInto(file, job.recipient);
+    reading = output.direct === null ? null : new ReadBack(job.writer.files, job.file, job.recipient === null);
+    return { ...output, reading, child: killedBy(signal, source.start()) };
+  } catch (error) {
+    if (output !== null) await closed(output.zstd);
+    await reading?.cancel();
+    await closed(file);
+    throw error;
+  }
+}
+
 /** What content passes through on its way into a file; `direct` writes the file too. */
-async function outputInto(file: Writable & { descriptor?: number }, recipient: string | null): Promise<{ direct: DirectWriter | null; zstd: Duplex | DirectWriter; encryption: Transform[] }> {
+async function outputInto(file: Writable & { descriptor?: number }, recipient: string | null): Promise<Output> {
   const direct = file.descriptor === undefined ? null : await archiveInto(file.descriptor, recipient);
   if (direct !== null) return { direct, zstd: direct, encryption: [] };
   return { direct: null, zstd: await compression(), encryption: recipient === null ? [] : [await encryptTo(recipient)] };

@@ -145,6 +145,8 @@ async function write(tar: Tar, plan: BackupPlan, run: BackupRun, meter: Meter, w
     });
     await plan.onStep?.(`wrote ${file}`);
     const { files, directories, bytes, stored: { size, sha256 }, unreadable, attributed } = written;
+    // Below an update lies what these files once held, which a restore would bring back: neither their content nor none.
+    if (unreadable.length > 0 && (layers?.next?.layer ?? 0) > 0) throw new NotShareable(`${source.path} has changed files that cannot be read.`);
     if (written.isProven) proven.add(file);
     incremental?.wrote(index, attributed, unreadable.length === 0);
     archives.push({

@@ -72,16 +72,22 @@ export class DirectWriter extends Writable {
  * Starts what writes an archive into an open file. Null where there is no zstd program.
  *
  * @param recipient `age1…`, or null for an archive in clear
- * @throws where the recipient is malformed
+ * @throws where the recipient is malformed; EngineError IO
  */
 export async function archiveInto(file: number, recipient: string | null): Promise<DirectWriter | null> {
   if (!await hasProgram()) return null;
   if (recipient === null) return new DirectWriter(startCompressing(file), null);
   const { encryption, input } = await startEncrypting(file, recipient);
-  const zstd = startCompressing(input);
-  // zstd has its own hold of it: with this one, the end of the content would not be the end of the input.
-  input.destroy();
-  return new DirectWriter(zstd, encryption);
+  try {
+    return new DirectWriter(startCompressing(input), encryption);
+  } catch (error) {
+    encryption.kill();
+    await encryption.exit;
+    throw error;
+  } finally {
+    // zstd has its own hold of it: with this one, the end of the content would not be the end of the input.
+    input.destroy();
+  }
 }
 
 async function startEncrypting(file: number, recipient: string): Promise<{ encryption: Child; input: Writable }> {

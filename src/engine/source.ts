@@ -9,6 +9,7 @@ import { pathBelow } from './disk.ts';
 import { selectionOf } from './sources/patterns.ts';
 import { complaints, summary } from './tar.ts';
 import type { TarInput } from './tar.ts';
+import { endedFromOutside } from './process.ts';
 import type { Exit } from './process.ts';
 
 /**
@@ -43,8 +44,7 @@ export async function resolveSource(source: FilesSource, storePath: string | nul
 export function tarReadFault(source: FilesSource, exit: Exit): EngineError {
   const lines = complaints(exit);
   if (exit.code === 1 || exit.code === 2) return unreadable(source.path, summary(lines));
-  return new EngineError('IO', `tar ended with ${exit.signal ?? `code ${exit.code}`} while it read ${source.path}: ${summary(lines)}.`,
-    'Something outside this program ended it, such as a lack of memory; look at the system log.');
+  return endedFromOutside('tar', exit, `it read ${source.path}${lines.length === 0 ? '' : `: ${summary(lines)}`}`);
 }
 
 const reasonOf = (error: unknown): string => (error instanceof Error && 'code' in error ? String(error.code) : String(error));

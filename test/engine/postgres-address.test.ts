@@ -4,6 +4,7 @@
 import { describe, expect, test } from 'vitest';
 import type { PostgresSource } from '../../src/domain/deployment.ts';
 import { accessTo } from '../../src/engine/sources/postgres-address.ts';
+import { postgresFault } from '../../src/engine/sources/postgres-session.ts';
 import { allTools, toolsFor } from '../../src/engine/sources/postgres-tools.ts';
 import { findServerPrograms } from '../support/postgres-server.ts';
 
@@ -48,4 +49,14 @@ describe.skipIf(findServerPrograms() === null)('the programs for a server', () =
     expect(await toolsFor(9)).toMatchObject({ major: oldest?.major });
     await expect(toolsFor(99)).rejects.toMatchObject({ code: 'PG_TOOLS_MISSING', message: expect.stringContaining('Postgres 99'), hint: expect.stringContaining('postgresql-client-99') });
   });
+});
+
+test('a program that was killed from outside is told as such, and not as a missing right', () => {
+  const access = accessTo(at('postgres://db'));
+  const killed = { code: null, signal: 'SIGKILL' as const, stderr: '' };
+  expect(postgresFault(access, killed, 'SOURCE_UNREADABLE', 'could not be dumped')).toMatchObject({
+    code: 'IO', message: "Postgres's program ended with SIGKILL while it worked on host:5432/users.", hint: expect.stringContaining('lack of memory'),
+  });
+  const refused = { code: 1, signal: null, stderr: 'pg_dump: error: permission denied for table users\n' };
+  expect(postgresFault(access, refused, 'SOURCE_UNREADABLE', 'could not be dumped')).toMatchObject({ code: 'SOURCE_UNREADABLE' });
 });

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { FilesSource } from '../../src/domain/deployment.ts';
 import { verifyBackup } from '../../src/engine/index.ts';
-import type { BackupResult } from '../../src/engine/index.ts';
+import type { BackupResult, IncrementalPlan } from '../../src/engine/index.ts';
 import { judgeReading } from '../../src/engine/sources/unreadable.ts';
 import { directory, file, filesAt, makeBackup, makeSite, storeAt } from '../support/engine.ts';
 import type { Site } from '../support/engine.ts';
@@ -101,13 +101,55 @@ describe('what happens while a source is read', () => {
 });
 
 /** Runs a backup as a user who may not read everything. */
-async function backUpUnprivileged(site: Site, files: FilesSource): Promise<{ unreadable?: string[]; counted?: number[]; code?: string; message?: string }> {
-  const child = spawn(process.execPath, [new URL('../support/unprivileged-backup.ts', import.meta.url).pathname, JSON.stringify({ store: site.store, source: files })], { stdio: ['ignore', 'pipe', 'inherit'] });
+async function backUpUnprivileged(site: Site, files: FilesSource, more: { name?: string; incremental?: IncrementalPlan } = {}): Promise<{ unreadable?: string[]; counted?: number[]; archives?: string[]; code?: string; message?: string }> {
+  const child = spawn(process.execPath, [new URL('../support/unprivileged-backup.ts', import.meta.url).pathname, JSON.stringify({ store: site.store, source: files, ...more })], { stdio: ['ignore', 'pipe', 'inherit'] });
   let printed = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => { printed += text; });
   await once(child, 'close');
   return JSON.parse(printed) as object;
 }
+
+describe.skipIf(!isRoot)('a source that lets files be left out (run as root on Linux)', () => {
+  test('never gets back what such a file held in an earlier backup that shares its files', async () => {
+    const site = makeSite();
+    const root = source(site).path;
+    fs.mkdirSync(root);
+    fs.writeFileSync(join(root, 'weight'), randomBytes(MEGABYTE));
+    for (const name of ['a', 'b']) fs.writeFileSync(join(root, name), `${name} as it was`);
+    const indexes = join(site.place, 'indexes');
+    fs.mkdirSync(indexes);
+    spawnSync('chown', ['-R', '65534:65534', site.place]);
+    const incremental = (base: string | null): IncrementalPlan => ({ directory: indexes, base, sharedKeys: null, minimumBytes: 1 });
+    expect((await backUpUnprivileged(site, warn(source(site)), { name: 'first', incremental: incremental(null) })).archives).toHaveLength(1);
+    fs.writeFileSync(join(root, 'b'), 'b as it is');
+    // What can be read is shared.
+    expect((await backUpUnprivileged(site, warn(source(site)), { name: 'second', incremental: incremental('first') })).archives).toHaveLength(2);
+    for (const name of ['a', 'b']) fs.writeFileSync(join(root, name), `${name} as it is now`);
+    fs.chmodSync(join(root, 'a'), 0);
+    const third = await backUpUnprivileged(site, warn(source(site)), { name: 'third', incremental: incremental('second') });
+    expect([third.archives?.length, third.unreadable]).toEqual([1, [`${root}/a: Cannot open: Permission denied`]]);
+    const listed = spawnSync('tar', ['--zstd', '-tf', join(site.store, 'third', third.archives?.[0] ?? '')]).stdout.toString().split('\n');
+    expect(listed).toContain('./b');
+    expect(listed).not.toContain('./a');
+  });
+
+  test('is not blamed where the store is full', async () => {
+    const site = makeSite();
+    const root = source(site).path;
+    fs.mkdirSync(root);
+    fs.writeFileSync(join(root, 'file'), randomBytes(300_000));
+    fs.writeFileSync(join(root, 'secret'), 'x', { mode: 0 });
+    spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', site.store]);
+    try {
+      spawnSync('chown', ['-R', '65534:65534', site.place]);
+      expect(await backUpUnprivileged(site, warn(source(site)))).toMatchObject({ code: 'STORE_FULL' });
+      spawnSync('mount', ['-o', 'remount,size=4m', site.store]);
+      expect(await backUpUnprivileged(site, warn(source(site)))).toMatchObject({ unreadable: [`${root}/secret: Cannot open: Permission denied`] });
+    } finally {
+      spawnSync('umount', [site.store]);
+    }
+  });
+});
 
 describe('what a user may not read', () => {
   function makeForbidden(): Site {

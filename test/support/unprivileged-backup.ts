@@ -1,11 +1,13 @@
 /**
- * A process that is not the superuser and makes the backup `nightly` of one source. Prints what it came to, as JSON.
+ * A process that is not the superuser and makes a backup of one source, `nightly` unless it is told another name. Prints what
+ * it came to, as JSON.
  */
 import { EngineError } from '../../src/domain/errors.ts';
 import type { FilesSource } from '../../src/domain/deployment.ts';
 import { backup, openStore } from '../../src/engine/index.ts';
+import type { IncrementalPlan } from '../../src/engine/index.ts';
 
-const order = JSON.parse(process.argv[2] ?? '') as { store: string; source: FilesSource };
+const order = JSON.parse(process.argv[2] ?? '') as { store: string; source: FilesSource; name?: string; incremental?: IncrementalPlan };
 if (process.geteuid?.() === 0) {
   process.setgroups?.([]);
   process.setgid?.(65534);
@@ -18,11 +20,11 @@ const facts = {
 };
 try {
   const { manifest } = await backup({
-    store: openStore({ type: 'DIRECTORY', path: order.store, s3: null }), name: 'nightly', attempt: 'test.1', facts, encryption: null,
+    store: openStore({ type: 'DIRECTORY', path: order.store, s3: null }), name: order.name ?? 'nightly', incremental: order.incremental, attempt: 'test.1', facts, encryption: null,
     archives: [{ group: 'DEPLOYMENT_CONFIG', source: order.source }],
   }, { signal: new AbortController().signal, onProgress: () => undefined, beforePublish: async () => undefined });
   const [archive] = manifest.archives;
-  process.stdout.write(JSON.stringify({ unreadable: archive?.unreadable, counted: [archive?.files, archive?.directories] }));
+  process.stdout.write(JSON.stringify({ unreadable: archive?.unreadable, counted: [archive?.files, archive?.directories], archives: manifest.archives.map(({ file }) => file) }));
 } catch (error) {
   if (!(error instanceof EngineError)) throw error;
   process.stdout.write(JSON.stringify({ code: error.code, message: error.message }));

@@ -7,6 +7,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { throwIfCancelled } from '../faults.ts';
 import { killedBy, run, start } from '../process.ts';
+import type { Child, StartOptions } from '../process.ts';
 import { WORK_PREFIX } from '../tar.ts';
 import type { TarInput } from '../tar.ts';
 import { forSorting, fromSorting, Records, SORTED_SPACE } from './state.ts';
@@ -87,9 +88,15 @@ export function walk(input: TarInput, temporary: string, signal: AbortSignal): W
   async function* entries(): AsyncGenerator<FoundEntry[]> {
     throwIfCancelled(signal);
     let feedFault: unknown = null;
-    const find = killedBy(signal, start('find', findArguments(input), { stdout: true }));
-    const sort = killedBy(signal, start('sort', ['-z', '-s', '-t', SORTED_SPACE, `--key=${FIELDS + 1}`, SORT_MEMORY, `--temporary-directory=${temporary}`], { stdin: true, stdout: true }));
+    const children: Child[] = [];
+    const begin = (program: string, args: readonly string[], options: StartOptions): Child => {
+      const child = killedBy(signal, start(program, args, options));
+      children.push(child);
+      return child;
+    };
     try {
+      const find = begin('find', findArguments(input), { stdout: true });
+      const sort = begin('sort', ['-z', '-s', '-t', SORTED_SPACE, `--key=${FIELDS + 1}`, SORT_MEMORY, `--temporary-directory=${temporary}`], { stdin: true, stdout: true });
       // A sort whose input never ends would wait for ever.
       feed(find.stdout!, sort.stdin!).catch((error: unknown) => {
         feedFault = error;
@@ -108,9 +115,8 @@ export function walk(input: TarInput, temporary: string, signal: AbortSignal): W
       throwIfCancelled(signal);
       throw error;
     } finally {
-      find.kill();
-      sort.kill();
-      await Promise.allSettled([find.exit, sort.exit]);
+      for (const child of children) child.kill();
+      await Promise.allSettled(children.map(({ exit }) => exit));
     }
   }
 

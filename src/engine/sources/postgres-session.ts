@@ -6,7 +6,7 @@ import { EngineError } from '../../domain/errors.ts';
 import type { EngineFault } from '../../domain/errors.ts';
 import type { PostgresSource } from '../../domain/deployment.ts';
 import { throwIfCancelled } from '../faults.ts';
-import { killedBy } from '../process.ts';
+import { endedFromOutside, killedBy } from '../process.ts';
 import type { Exit } from '../process.ts';
 import { summary } from '../tar.ts';
 import { accessTo } from './postgres-address.ts';
@@ -56,6 +56,7 @@ const NO_CONNECTION = /connection to server .* failed|could not (connect|transla
 /** What the failure of one of the programs means. */
 export function postgresFault(access: PostgresAccess, exit: Exit, otherwise: EngineFault, what: string): EngineError {
   const lines = complaintsOf(access, exit);
+  if (lines.length === 0 && exit.signal !== null) return endedFromOutside("Postgres's program", exit, `it worked on ${access.path}`);
   const reason = lines.length > 0 ? summary(lines) : `the program ended with ${exit.signal ?? `code ${exit.code}`}`;
   if (lines.some((line) => NO_CONNECTION.test(line))) {
     return new EngineError('DATABASE_UNREACHABLE', `The database ${access.path} cannot be reached: ${reason}.`,
