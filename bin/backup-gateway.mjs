@@ -29,5 +29,6 @@ if (!process.argv.includes('--check') && !isYoungSet && process.execve !== undef
 if (!process.argv.includes('--check')) {
   // Compiled code, and TypeScript without its types. Where nothing can be written there the start takes somewhat longer.
   module.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/backup-gateway', import.meta.url)));
+  await import('./modules.mjs');
   await import('../src/main.ts');
 }

@@ -1,8 +1,9 @@
 /**
  * The log: JSON lines on standard error, or readable ones where a person looks.
  */
+import { createRequire } from 'node:module';
 import { destination, pino, stdSerializers, type Logger } from 'pino';
-import pretty from 'pino-pretty';
+import type pretty from 'pino-pretty';
 
 /**
  * An error as the log shows it. A failed statement carries its parameters, in its message too, and whatever wraps it
@@ -19,6 +20,11 @@ export function errorWithoutParameters(error: unknown): unknown {
 }
 
 export function createLog(level: string): Logger {
-  const readable = process.stderr.isTTY ? pretty({ destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss' }) : destination(2);
-  return pino({ level, serializers: { error: errorWithoutParameters, err: errorWithoutParameters } }, readable);
+  return pino({ level, serializers: { error: errorWithoutParameters, err: errorWithoutParameters } }, process.stderr.isTTY ? readable() : destination(2));
+}
+
+/** Loaded only where a person looks. */
+function readable(): ReturnType<typeof pretty> {
+  const format = createRequire(import.meta.url)('pino-pretty') as typeof pretty;
+  return format({ destination: 2, ignore: 'pid,hostname', translateTime: 'HH:MM:ss' });
 }

@@ -4,6 +4,7 @@ import { access, mkdir, mkdtemp, readdir, readFile, readlink, realpath, rm, stat
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import schema from '../deployment.schema.json' with { type: 'json' };
 import { copySample, loadDeploymentFile, resolveDeploymentFile } from '../src/deployment-file.ts';
@@ -191,6 +192,13 @@ describe('a deployment file', () => {
     expect(host.properties.components.items.enum).toEqual(HOST_COMPONENTS);
     expect(host.properties.haRole.enum).toEqual(HA_ROLES);
     expect(schema.properties.deployment.properties.kind.enum).toEqual(DEPLOYMENT_KINDS);
+  });
+
+  test('is described by a schema that is one: no start looks at that again', () => {
+    const ajv = new Ajv2020({ strictTuples: false });
+    expect(ajv.validateSchema(schema), ajv.errorsText()).toBe(true);
+    expect(ajv.validateSchema({ ...schema, type: 'object, or so' })).toBe(false);
+    expect(() => ajv.compile(schema)).not.toThrow();
   });
 });
 

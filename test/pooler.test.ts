@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openDatabase } from '../src/db/client.ts';
 import { changesInPages, feedCursor, positionOf, readChange, readUntil, subscriptionTo } from './support/feed.ts';
-import { newDataDir, startGateway, until, type TestGateway } from './support/gateway.ts';
+import { newEmptyDataDir, startGateway, until, type TestGateway } from './support/gateway.ts';
 import { findPgBouncer, startPgBouncer, type Pooler, type PoolOptions } from './support/pgbouncer.ts';
 import { findServerPrograms, startPostgresServer, type PostgresServer } from './support/postgres-server.ts';
 import { RawSocket } from './support/socket.ts';
@@ -38,7 +38,7 @@ describe.skipIf(without.length > 0)(`a pooler between${without.length > 0 ? ` (l
     return pooler;
   };
   const start = async (env: Record<string, string>): Promise<TestGateway> => {
-    const dataDir = await newDataDir();
+    const dataDir = await newEmptyDataDir();
     left.push(() => rm(dataDir, { recursive: true, force: true }));
     const gateway = await startGateway({ dataDir, env });
     left.push(() => gateway.stop());

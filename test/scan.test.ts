@@ -3,12 +3,11 @@
  */
 import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { catalogue, ended, filesOf, flipBit, look, scan, storesReady, verify } from './support/checks.ts';
-import { startGateway, until, type TestGateway } from './support/gateway.ts';
+import { newDataDir, startGateway, until, type TestGateway } from './support/gateway.ts';
 import { makeGatedSite, type GatedSite } from './support/gated-site.ts';
 import { done, finishedBackup, reached, RuleWitness } from './support/mutations.ts';
 
@@ -24,7 +23,7 @@ const running: TestGateway[] = [];
 
 /** A gateway that knows nothing of what was before; `env` may change its deployment file. */
 async function startEmpty(env: Record<string, string> = {}): Promise<TestGateway> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'backup-gateway-empty-'));
+  const dataDir = await newDataDir();
   dataDirs.push(dataDir);
   const gateway = await startGateway({ dataDir, env: { ...site.options.env, ...env } });
   running.push(gateway);

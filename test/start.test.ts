@@ -8,14 +8,14 @@ import { afterEach, expect, test } from 'vitest';
 import { migrate } from '../src/db/migrate.ts';
 import { postgresClient } from '../src/db/client.ts';
 import { startCuttableDatabase } from './support/cuttable.ts';
-import { newDataDir, startGatewayProcess, type GatewayProcess } from './support/gateway.ts';
+import { newEmptyDataDir, startGatewayProcess, type GatewayProcess } from './support/gateway.ts';
 
 const PROGRAM = fileURLToPath(new URL('../bin/backup-gateway.mjs', import.meta.url));
 const cleanUp: (() => Promise<unknown>)[] = [];
 afterEach(async () => { for (const clean of cleanUp.splice(0).toReversed()) await clean(); });
 
 const dataDir = async (): Promise<string> => {
-  const directory = await newDataDir();
+  const directory = await newEmptyDataDir();
   cleanUp.push(() => rm(directory, { recursive: true, force: true }));
   return directory;
 };

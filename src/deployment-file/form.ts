@@ -5,8 +5,9 @@ import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import schema from '../../deployment.schema.json' with { type: 'json' };
 import { type FaultList, nearest, type Pointer, quoted, spelled } from './faults.ts';
 
-// A hook's list begins with a program and goes on for as long as it likes, which `strictTuples` takes for a slip.
-const validate = new Ajv2020({ allErrors: true, verbose: true, strictTuples: false }).compile(schema);
+// A hook's list begins with a program and goes on for as long as it likes, which `strictTuples` takes for a slip. That the
+// schema is one, a test has checked: a start need not again, nor make code short that runs once.
+const validate = new Ajv2020({ allErrors: true, verbose: true, strictTuples: false, validateSchema: false, meta: false, code: { optimize: false } }).compile(schema);
 
 /** Notes everything in which the value departs from the schema. */
 export function checkForm(value: unknown, faults: FaultList): void {

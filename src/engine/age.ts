@@ -9,7 +9,6 @@ import { createSecretKey, hkdfSync, randomBytes } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Transform } from 'node:stream';
 import type { TransformCallback } from 'node:stream';
-import { Decrypter, Encrypter } from 'age-encryption';
 import { CHUNK, ChunkNonce, Chunks, openChunk, sealChunk, TAG_LENGTH } from './age-payload.ts';
 import { handOver, release } from './memory.ts';
 
@@ -22,6 +21,8 @@ const payloadKey = (fileKey: Uint8Array, nonce: Uint8Array): KeyObject =>
 /** The header for a recipient, and the key that it wraps. @throws where the recipient is malformed */
 async function makeHeader(recipient: string): Promise<{ header: Buffer; fileKey: Uint8Array }> {
   let fileKey = null as Uint8Array | null;
+  // Here and not at the start, which the curves would make a tenth longer.
+  const { Encrypter } = await import('age-encryption');
   const encrypter = new Encrypter();
   encrypter.addRecipient({
     wrapFileKey: (key) => {
@@ -146,6 +147,7 @@ class DecryptStream extends Transform {
       if (bytes.length > HEADER_LIMIT) throw new Error('not an age file');
       return;
     }
+    const { Decrypter } = await import('age-encryption');
     const decrypter = new Decrypter();
     decrypter.addIdentity(this.#identity);
     const fileKey = await decrypter.decryptHeader(bytes.subarray(0, length));

@@ -7,8 +7,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient, Stanza } from 'age-encryption';
-import type { Identity, Recipient } from 'age-encryption';
+import type { Identity, Recipient, Stanza } from 'age-encryption';
 import { EngineError, GatewayError } from '../domain/errors.ts';
 import { ioFault } from './faults.ts';
 import { start } from './process.ts';
@@ -56,6 +55,7 @@ class PasscodeRecipient implements Recipient {
     const salt = randomBytes(16);
     const cipher = createCipheriv('chacha20-poly1305', await wrappingKey(this.#passcode, salt, WORK_FACTOR), NONCE, { authTagLength: TAG_LENGTH });
     const body = Buffer.concat([cipher.update(fileKey), cipher.final(), cipher.getAuthTag()]);
+    const { Stanza } = await import('age-encryption');
     return [new Stanza(['scrypt', salt.toString('base64').replaceAll('=', ''), String(WORK_FACTOR)], body)];
   }
 }
@@ -99,6 +99,7 @@ class PasscodeIdentity implements Identity {
  * @throws EngineError IO
  */
 export async function createIdentity(passcode: string): Promise<{ recipient: string; wrapped: Uint8Array }> {
+  const { Encrypter, generateX25519Identity, identityToRecipient } = await import('age-encryption');
   const identity = await generateX25519Identity();
   const encrypter = new Encrypter();
   encrypter.addRecipient(new PasscodeRecipient(passcode));
@@ -112,6 +113,7 @@ export async function createIdentity(passcode: string): Promise<{ recipient: str
  * @throws EngineError DIGEST_MISMATCH where the file is damaged, or asks for more work than any honest one
  */
 export async function openIdentity(wrapped: Uint8Array, passcode: string): Promise<string | null> {
+  const { Decrypter, identityToRecipient } = await import('age-encryption');
   const identity = new PasscodeIdentity(passcode);
   const decrypter = new Decrypter();
   decrypter.addIdentity(identity);

@@ -3,7 +3,6 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { identityToRecipient } from 'age-encryption';
 import { EngineError } from '../domain/errors.ts';
 import { isFiles } from '../domain/deployment.ts';
 import type { FilesSource, PostgresSource } from '../domain/deployment.ts';
@@ -132,6 +131,7 @@ export function pairUp(manifest: Manifest, plan: Pick<RestorePlan, 'groups' | 't
 /** @throws EngineError KEY_REQUIRED where the backup is encrypted and the identity does not open it */
 export async function requireKey(manifest: Manifest, identity: string | null): Promise<void> {
   if (manifest.encryption === null) return;
+  const { identityToRecipient } = await import('age-encryption');
   const recipient = identity === null ? null : await identityToRecipient(identity).catch(() => null);
   if (recipient !== manifest.encryption.recipient) {
     throw new EngineError('KEY_REQUIRED', recipient === null ? 'The backup is encrypted.' : 'The key belongs to another backup.',

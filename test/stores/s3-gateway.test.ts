@@ -80,6 +80,8 @@ story('a gateway that is killed in the middle of an upload runs the job again, a
   await until('a part waits', () => proxy.seen.some((line) => line.includes('partNumber=2')));
   await gateway.kill();
   expect((await contents()).some((key) => key.endsWith('(upload)'))).toBe(true);
+  // The tests of killed backups wait for a whole lease.
+  await site.expireLeases(2);
   proxy.decide = () => undefined;
   gateway = await site.start(server.env);
   expect(await backupIs(gateway, id, ['SUCCESS', 'FAILED'])).toMatchObject({ status: 'SUCCESS', job: { status: 'COMPLETED' } });

@@ -3,11 +3,10 @@
  * in the middle for as long as a test wants.
  */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileContent } from '../../src/deployment-file/spec.ts';
-import { copyDatabaseTo } from './database-template.ts';
+import { copyDatabaseTo, newEmptyDataDir } from './database-template.ts';
 
 /** Data hosts 2 and 5 to 8 may be backed up at once; 3 is NEW, 4 stores no data, 9 is not among the data hosts. */
 const SITE: FileContent = {
@@ -54,10 +53,9 @@ PATH="\${PATH#*:}" exec tar "$@"
 `;
 
 export async function makeGatedSite(): Promise<GatedSite> {
-  const directory = await mkdtemp(join(tmpdir(), 'backup-gateway-site-'));
+  const directory = await newEmptyDataDir();
   const [deploymentFile, gate] = [join(directory, 'deployment.yaml'), join(directory, 'gate')];
   const content = structuredClone(SITE) as Required<FileContent>;
-  await mkdir(join(directory, 'data'));
   await copyDatabaseTo(join(directory, 'data'));
   // JSON is YAML.
   const write = () => writeFile(deploymentFile, JSON.stringify(content, null, 2));

@@ -14,7 +14,9 @@ import { WebSocket } from 'ws';
 import { createApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import type { TypedDocumentString } from '../gql/graphql.ts';
-import { copyDatabaseTo } from './database-template.ts';
+import { newDataDir, newEmptyDataDir } from './database-template.ts';
+
+export { newDataDir, newEmptyDataDir };
 
 /** What an operation answers. */
 export interface Answer<Data = any> { data: Data; errors?: { message: string; path?: (string | number)[]; extensions?: { code?: string } }[] }
@@ -39,8 +41,6 @@ export interface GatewayOptions {
   env?: Record<string, string>;
 }
 
-export const newDataDir = (): Promise<string> => mkdtemp(join(tmpdir(), 'backup-gateway-'));
-
 const environment = (dataDir: string, env: Record<string, string> = {}) => ({ PORT: '0', DATA_DIR: dataDir, LOG_LEVEL: 'warn', ...env });
 
 /**
@@ -48,14 +48,13 @@ const environment = (dataDir: string, env: Record<string, string> = {}) => ({ PO
  * one, unless a data directory is given or `isFirstStart` says that it is to make its own.
  */
 export async function startGateway(options: GatewayOptions & { isFirstStart?: boolean; onStatement?: (text: string) => void } = {}): Promise<TestGateway> {
-  const dataDir = options.dataDir ?? await newDataDir();
-  if (options.dataDir === undefined && options.isFirstStart !== true) await copyDatabaseTo(dataDir);
+  const dataDir = options.dataDir ?? await (options.isFirstStart === true ? mkdtemp(join(tmpdir(), 'backup-gateway-')) : newDataDir());
   // A directory without a deployment.yaml, so that the sample is used.
   const config = readConfig(environment(dataDir, { LOG_LEVEL: 'silent', ...options.env }), dataDir);
   const gateway = await createApp(config, pino({ level: config.logLevel }), { onStatement: options.onStatement }).start();
   return clientOf(gateway.url, gateway.adminToken, dataDir, async () => {
     await gateway.stop();
-    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
+    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   });
 }
 
@@ -95,7 +94,7 @@ export async function startGatewayProcess(options: GatewayOptions = {}): Promise
   };
   const client = clientOf(url, token, dataDir, async () => {
     await end('SIGTERM');
-    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
+    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
   });
   return { ...client, process: child, log: () => log, kill: () => end('SIGKILL') };
 }

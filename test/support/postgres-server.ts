@@ -7,10 +7,9 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { PostgresSource } from '../../src/domain/deployment.ts';
-import { until } from './gateway.ts';
+import { newEmptyDataDir, until } from './gateway.ts';
 
 const PLACE = '/usr/lib/postgresql';
 
@@ -41,7 +40,7 @@ const runner = process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 
 /** Starts one that asks for the password of `admin`, its superuser, and that listens on loopback alone. */
 export async function startPostgresServer(programs: string): Promise<PostgresServer> {
-  const place = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'postgres-server-')));
+  const place = fs.realpathSync(await newEmptyDataDir());
   const password = "pass'w:rd@%+$";
   const data = join(place, 'data');
   if (runner.uid !== undefined) fs.chownSync(place, runner.uid, runner.gid);

@@ -9,7 +9,6 @@ import type postgres from 'postgres';
 import { pino } from 'pino';
 import { postgresClient } from '../../src/db/client.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts';
-import { copyDatabaseTo } from './database-template.ts';
 import { newDataDir, startGatewayProcess, until, type GatewayProcess, type TestGateway } from './gateway.ts';
 
 /** What a backup of the console holds: paths from the data directory, by content group. */
@@ -52,7 +51,6 @@ export async function openSite(content: Content, moreStores: object[] = []): Pro
     ],
     hosts: [{ id: 1, hostname: 'console', address: '192.0.2.10', console: true, components: ['QFLOW', 'EVENT_COLLECTOR'], content }],
   }));
-  await copyDatabaseTo(dataDir);
   const embedded = await startEmbeddedPostgres({ dataDir, log: pino({ level: 'silent' }) });
   const sql = postgresClient(embedded.connection, { max: 2 });
   const gateways: GatewayProcess[] = [];
@@ -88,7 +86,8 @@ export async function openSite(content: Content, moreStores: object[] = []): Pro
     shutDown,
     async close() {
       await shutDown();
-      fs.rmSync(dataDir, { recursive: true, force: true });
+      // What the killed ones have started may write for a moment longer.
+      fs.rmSync(dataDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
     },
   };
 }

@@ -3,14 +3,13 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdtempSync, writeFileSync, appendFileSync } from 'node:fs';
+import { chownSync, writeFileSync, appendFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type postgres from 'postgres';
 import { postgresClient } from '../../src/db/client.ts';
 import { locateBinaries } from '../../src/db/embedded/binaries.ts';
-import { until } from './gateway.ts';
+import { newEmptyDataDir, until } from './gateway.ts';
 import type { Machine } from './namespaces.ts';
 
 export interface TcpPostgres {
@@ -28,7 +27,7 @@ const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear
 /** Makes a new server on a machine. */
 export async function startPostgresOn(machine: Machine): Promise<TcpPostgres> {
   const { initdb, postgres: program } = await locateBinaries();
-  const directory = mkdtempSync(join(tmpdir(), 'backup-gateway-pg-'));
+  const directory = await newEmptyDataDir();
   chownSync(directory, NOBODY, NOBODY);
   const data = join(directory, 'data');
   const [setpriv = '', ...account] = AS_NOBODY;

@@ -2,7 +2,6 @@
  * `keys.age`: the identities that open layers which a backup shares with earlier ones, encrypted to its own recipient.
  * So its own passcode opens all of it, and no identity is ever written in clear.
  */
-import { Decrypter, Encrypter, identityToRecipient } from 'age-encryption';
 import { EngineError } from '../../domain/errors.ts';
 import type { Manifest, ManifestArchive } from '../contract.ts';
 import { openIdentity } from '../keys.ts';
@@ -10,6 +9,7 @@ import { KEYS_FILE, readSmall } from '../manifest.ts';
 import type { BackupFiles } from '../stores/contract.ts';
 
 async function encrypt(identities: readonly string[], recipient: string): Promise<Uint8Array> {
+  const { Encrypter } = await import('age-encryption');
   const encrypter = new Encrypter();
   encrypter.addRecipient(recipient);
   return await encrypter.encrypt(identities.map((identity) => `${identity}\n`).join(''));
@@ -17,6 +17,7 @@ async function encrypt(identities: readonly string[], recipient: string): Promis
 
 /** @throws EngineError DIGEST_MISMATCH; nothing of the content is in the message */
 async function decrypt(keys: Uint8Array, identity: string): Promise<string[]> {
+  const { Decrypter } = await import('age-encryption');
   const decrypter = new Decrypter();
   decrypter.addIdentity(identity);
   const text = await decrypter.decrypt(keys, 'text').catch(() => null);
@@ -58,6 +59,7 @@ export async function identitiesOf(files: BackupFiles, manifest: Manifest, ident
   if (encryption === null || identity === null) return () => null;
   const byRecipient = new Map([[encryption.recipient, identity]]);
   if (encryption.keysSha256 !== undefined) {
+    const { identityToRecipient } = await import('age-encryption');
     for (const other of await decrypt(await readSmall(files, KEYS_FILE) ?? new Uint8Array(), identity)) {
       byRecipient.set(await identityToRecipient(other).catch(() => ''), other);
     }

@@ -2,12 +2,10 @@
  * The requests that a store makes of its bucket: retried for a bounded time, and failing with the engine's errors.
  */
 import { createHash, getFips } from 'node:crypto';
+import { createRequire } from 'node:module';
 import type { Readable } from 'node:stream';
-import {
-  AbortMultipartUploadCommand, CompleteMultipartUploadCommand, CreateMultipartUploadCommand, DeleteObjectCommand, GetObjectCommand,
-  HeadBucketCommand, HeadObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand, S3Client, UploadPartCommand,
-} from '@aws-sdk/client-s3';
-import type { ListMultipartUploadsCommandInput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
+import type * as Sdk from '@aws-sdk/client-s3';
+import type { ListMultipartUploadsCommandInput, ListMultipartUploadsCommandOutput, S3Client } from '@aws-sdk/client-s3';
 import type { S3Spec } from '../../domain/deployment.ts';
 import { EngineError } from '../../domain/errors.ts';
 import { isConditionFailed, isNoSuch, isNotImplemented, isPassing, s3Fault, symptomsOf } from './s3-faults.ts';
@@ -42,6 +40,10 @@ export interface Opened { size: number; etag: string | undefined; body: Readable
 /** How a request is made: `signal` ends it, `patience` (milliseconds) bounds its tries. */
 export interface Manner { signal?: AbortSignal; patience?: number }
 
+let loaded: typeof Sdk | undefined;
+/** Loaded with the first store in S3: most processes have none, and start sooner without. */
+const sdk = (): typeof Sdk => loaded ??= createRequire(import.meta.url)('@aws-sdk/client-s3') as typeof Sdk;
+
 type Send<Output> = (client: S3Client, options: { abortSignal?: AbortSignal }) => Promise<Output>;
 
 /** A bucket, seen through a prefix: keys given and answered are those behind it. */
@@ -67,7 +69,7 @@ export class Bucket {
   /** @throws EngineError as every request here: STORE_UNREACHABLE, STORE_FULL */
   async look(manner: Manner = {}): Promise<void> {
     try {
-      await this.#send((client, options) => client.send(new HeadBucketCommand({ Bucket: this.spec.bucket }), options), manner);
+      await this.#send((client, options) => client.send(new (sdk().HeadBucketCommand)({ Bucket: this.spec.bucket }), options), manner);
     } catch (error) {
       // The answer to a HEAD has no text that says what is wrong; the one to a list has.
       if (!isMute(error)) throw this.fault(error);
@@ -94,7 +96,7 @@ export class Bucket {
   /** Length of an object; null where there is none. @param isAgain whether it has been asked for before in vain */
   async size(key: string, manner: Manner = {}, isAgain = false): Promise<number | null> {
     try {
-      const { ContentLength, ETag } = await this.#send((client, options) => client.send(new HeadObjectCommand(this.#at(key)), options), manner);
+      const { ContentLength, ETag } = await this.#send((client, options) => client.send(new (sdk().HeadObjectCommand)(this.#at(key)), options), manner);
       // A web page that something on the way answers instead would look like an object.
       if (ETag === undefined || ContentLength === undefined) throw new Error(`the answer for ${key} could not be parsed`);
       return ContentLength;
@@ -116,7 +118,7 @@ export class Bucket {
   async get(key: string, range: { start: number; etag?: string } = { start: 0 }, manner: Manner = {}): Promise<Opened | null> {
     const input = { ...this.#at(key), ...(range.start > 0 ? { Range: `bytes=${range.start}-` } : {}), IfMatch: range.etag };
     try {
-      const { Body, ContentLength, ContentRange, ETag } = await this.#send((client, options) => client.send(new GetObjectCommand(input), options), manner);
+      const { Body, ContentLength, ContentRange, ETag } = await this.#send((client, options) => client.send(new (sdk().GetObjectCommand)(input), options), manner);
       const size = ContentRange === undefined ? ContentLength : Number(ContentRange.split('/')[1]);
       if (Body === undefined || size === undefined || (range.start > 0 && ContentRange === undefined)) throw new Error(`the answer for ${key} lacks its length or its range`);
       return { size, etag: ETag, body: Body as Readable };
@@ -143,7 +145,7 @@ export class Bucket {
     const isConditional = isNew && this.#hasConditions;
     try {
       if (isNew && !isConditional && await this.size(key, manner) !== null) throw this.taken(key);
-      await this.#send((client, options) => client.send(new PutObjectCommand({ ...input, IfNoneMatch: isConditional ? '*' : undefined }), options), manner);
+      await this.#send((client, options) => client.send(new (sdk().PutObjectCommand)({ ...input, IfNoneMatch: isConditional ? '*' : undefined }), options), manner);
     } catch (error) {
       if (isConditional && isNotImplemented(error)) {
         this.#hasConditions = false;
@@ -168,7 +170,7 @@ export class Bucket {
   }
 
   async delete(key: string, manner: Manner = {}): Promise<void> {
-    await this.#send((client, options) => client.send(new DeleteObjectCommand(this.#at(key)), options), manner, this.#slowClient).catch((error: unknown) => {
+    await this.#send((client, options) => client.send(new (sdk().DeleteObjectCommand)(this.#at(key)), options), manner, this.#slowClient).catch((error: unknown) => {
       if (!isNoSuch(error)) throw this.fault(error);
     });
   }
@@ -176,7 +178,7 @@ export class Bucket {
   /** Begins an upload in parts. @returns its id */
   async beginUpload(key: string, manner: Manner = {}): Promise<string> {
     const input = { ...this.#at(key), ContentType: 'application/octet-stream' };
-    const { UploadId } = await this.#faulty((client, options) => client.send(new CreateMultipartUploadCommand(input), options), manner);
+    const { UploadId } = await this.#faulty((client, options) => client.send(new (sdk().CreateMultipartUploadCommand)(input), options), manner);
     if (UploadId === undefined) throw this.fault(new Error('the server gave no id for an upload'));
     return UploadId;
   }
@@ -184,7 +186,7 @@ export class Bucket {
   /** @param checksum MD5 of the body, base64, which makes the server compare what it got */
   async uploadPart(key: string, uploadId: string, nth: number, body: Buffer, checksum: string | undefined, manner: Manner): Promise<Part> {
     const input = { ...this.#at(key), UploadId: uploadId, PartNumber: nth, Body: body, ContentMD5: checksum };
-    const { ETag } = await this.#faulty((client, options) => client.send(new UploadPartCommand(input), options), manner);
+    const { ETag } = await this.#faulty((client, options) => client.send(new (sdk().UploadPartCommand)(input), options), manner);
     return { PartNumber: nth, ETag };
   }
 
@@ -192,7 +194,7 @@ export class Bucket {
   async completeUpload(key: string, uploadId: string, parts: Part[], size: number, manner: Manner): Promise<void> {
     const input = { ...this.#at(key), UploadId: uploadId, MultipartUpload: { Parts: parts }, IfNoneMatch: this.#hasConditions ? '*' : undefined };
     try {
-      await this.#send((client, options) => client.send(new CompleteMultipartUploadCommand(input), options), manner, this.#slowClient);
+      await this.#send((client, options) => client.send(new (sdk().CompleteMultipartUploadCommand)(input), options), manner, this.#slowClient);
     } catch (error) {
       if (input.IfNoneMatch !== undefined && isNotImplemented(error)) {
         this.#hasConditions = false;
@@ -205,7 +207,7 @@ export class Bucket {
 
   async abortUpload(key: string, uploadId: string, manner: Manner = {}): Promise<void> {
     const input = { ...this.#at(key), UploadId: uploadId };
-    await this.#send((client, options) => client.send(new AbortMultipartUploadCommand(input), options), manner, this.#slowClient).catch((error: unknown) => {
+    await this.#send((client, options) => client.send(new (sdk().AbortMultipartUploadCommand)(input), options), manner, this.#slowClient).catch((error: unknown) => {
       if (!isNoSuch(error)) throw this.fault(error);
     });
   }
@@ -220,7 +222,7 @@ export class Bucket {
         const input: ListMultipartUploadsCommandInput = {
           Bucket: this.spec.bucket, Prefix: this.#root + prefix, EncodingType: 'url', KeyMarker: keyMarker, UploadIdMarker: idMarker,
         };
-        const page: ListMultipartUploadsCommandOutput = await this.#send((client, options) => client.send(new ListMultipartUploadsCommand(input), options), manner);
+        const page: ListMultipartUploadsCommandOutput = await this.#send((client, options) => client.send(new (sdk().ListMultipartUploadsCommand)(input), options), manner);
         const decode = decoder(page.EncodingType);
         for (const { Key, UploadId, Initiated } of page.Uploads ?? []) {
           if (Key !== undefined && UploadId !== undefined) found.push({ key: decode(Key).slice(this.#root.length), uploadId: UploadId, initiated: Initiated ?? null });
@@ -257,7 +259,7 @@ export class Bucket {
 
   async #page(query: { Prefix: string; MaxKeys?: number; ContinuationToken?: string }, manner: Manner) {
     const input = { Bucket: this.spec.bucket, EncodingType: 'url' as const, ...query };
-    const page = await this.#faulty((client, options) => client.send(new ListObjectsV2Command(input), options), manner);
+    const page = await this.#faulty((client, options) => client.send(new (sdk().ListObjectsV2Command)(input), options), manner);
     // Again, a web page would look like an empty bucket.
     if (page.Name === undefined && page.KeyCount === undefined) throw this.fault(new Error('the list of objects could not be parsed'));
     return page;
@@ -298,7 +300,7 @@ const isMute = (error: unknown): boolean => symptomsOf(error).status >= 300 && !
 export const md5 = (body: Buffer): string | undefined => (getFips() === 1 ? undefined : createHash('md5').update(body).digest('base64'));
 
 function connect(spec: S3Spec, connectionTimeout: number, socketTimeout: number): S3Client {
-  return new S3Client({
+  return new (sdk().S3Client)({
     region: spec.region,
     endpoint: spec.endpoint,
     forcePathStyle: spec.forcePathStyle ?? false,
