@@ -22,7 +22,7 @@ export interface Fault {
   lift?(scene: Scene): Promise<void> | void;
 }
 
-const ANY: readonly OperationName[] = ['backup', 'encrypted backup', 'data backup', 'verify', 'restore', 'delete', 'scan', 'drill'];
+const ANY: readonly OperationName[] = ['backup', 'encrypted backup', 'data backup', 'verify', 'restore', 'encrypted restore', 'delete', 'scan', 'drill'];
 const WRITING: readonly OperationName[] = ['backup', 'encrypted backup', 'data backup'];
 
 /** Something in the live content that a backup reads: what goes wrong must not depend on which file it is. */
@@ -37,6 +37,14 @@ const FAULTS: readonly Fault[] = [
     name: 'the children of the worker are killed', meets: ANY,
     async inflict(scene) {
       kill(scene.children(await scene.gateway()));
+    },
+  },
+  {
+    // tar, zstd, or whatever else there is just then.
+    name: 'one child of the worker is killed', meets: ANY,
+    async inflict(scene) {
+      const children = scene.children(await scene.gateway());
+      kill(children.slice(Math.floor(scene.random() * children.length)).slice(0, 1));
     },
   },
   {

@@ -10,7 +10,7 @@ import { until, type GatewayProcess } from '../support/gateway.ts';
 import { createBackup, createRestore, deleteBackup, makeBackup, requestRestore, restoreIs, showBackup } from '../support/site.ts';
 import { PASSCODE, type Scene } from './scene.ts';
 
-export type OperationName = 'backup' | 'encrypted backup' | 'data backup' | 'verify' | 'restore' | 'delete' | 'scan' | 'drill';
+export type OperationName = 'backup' | 'encrypted backup' | 'data backup' | 'verify' | 'restore' | 'encrypted restore' | 'delete' | 'scan' | 'drill';
 
 /** One operation that has been begun. */
 export interface Begun {
@@ -93,6 +93,35 @@ async function beginJob(scene: Scene, mutation: string, variables: Record<string
   };
 }
 
+/** A restore of two groups over content that has changed since. */
+async function beginRestore(scene: Scene, secret: { passcode?: string }): Promise<Begun> {
+  const gateway = await scene.gateway();
+  const id = await makeBackup(gateway, { name: newName(), ...secret });
+  const backedUp = scene.print();
+  scene.refresh();
+  // Restored are these two; the rest must stay.
+  const old = scene.print();
+  const fresh = { ...old, ...Object.fromEntries(Object.entries(backedUp).filter(([name]) => !name.startsWith('ariel'))) };
+  for (const name of Object.keys(old)) if (!name.startsWith('ariel') && !(name in backedUp)) delete fresh[name];
+  const restore = await createRestore(gateway, id, ['USERS_CONFIG', 'CUSTOM_RULES_CONFIG']);
+  const job = await requestRestore(gateway, restore, secret);
+  if (typeof job !== 'string') throw new Error(`It was refused: ${JSON.stringify(job)}`);
+  return {
+    async end(gateway) {
+      const { status, error } = await jobEnds(scene, gateway, job);
+      return {
+        job: status, error,
+        async check() {
+          const wanted = status === 'COMPLETED' ? 'SUCCESS' : 'FAILED';
+          await restoreIs(gateway, restore, [wanted], 5_000);
+          assert.deepEqual(scene.print(), status === 'COMPLETED' ? fresh : old);
+          await backupIsWhole(scene, gateway, id);
+        },
+      };
+    },
+  };
+}
+
 const VIOLATIONS = '... on RuleViolations { violations { rule message } }';
 
 export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>> = {
@@ -135,33 +164,8 @@ export const OPERATIONS: Record<OperationName, (scene: Scene) => Promise<Begun>>
     };
   },
 
-  async restore(scene) {
-    const gateway = await scene.gateway();
-    const id = await makeBackup(gateway, { name: newName() });
-    const backedUp = scene.print();
-    scene.refresh();
-    // Restored are these two; the rest must stay.
-    const old = scene.print();
-    const fresh = { ...old, ...Object.fromEntries(Object.entries(backedUp).filter(([name]) => !name.startsWith('ariel'))) };
-    for (const name of Object.keys(old)) if (!name.startsWith('ariel') && !(name in backedUp)) delete fresh[name];
-    const restore = await createRestore(gateway, id, ['USERS_CONFIG', 'CUSTOM_RULES_CONFIG']);
-    const job = await requestRestore(gateway, restore);
-    if (typeof job !== 'string') throw new Error(`It was refused: ${JSON.stringify(job)}`);
-    return {
-      async end(gateway) {
-        const { status, error } = await jobEnds(scene, gateway, job);
-        return {
-          job: status, error,
-          async check() {
-            const wanted = status === 'COMPLETED' ? 'SUCCESS' : 'FAILED';
-            await restoreIs(gateway, restore, [wanted], 5_000);
-            assert.deepEqual(scene.print(), status === 'COMPLETED' ? fresh : old);
-            await backupIsWhole(scene, gateway, id);
-          },
-        };
-      },
-    };
-  },
+  restore: (scene) => beginRestore(scene, {}),
+  'encrypted restore': (scene) => beginRestore(scene, { passcode: PASSCODE }),
 
   async delete(scene) {
     const gateway = await scene.gateway();
