@@ -19,12 +19,18 @@ if (major < 24) {
 
 // What keeps the process small, and can be set only before it starts: left alone, V8 lets the space of young objects grow
 // to over 100 MB, and that of old ones to several times what they take; and the C library keeps a pool of memory for
-// each thread. docs/decisions/0011-memory.md has figures.
+// each thread. docs/decisions/0011-memory.md has figures. And all files are read and written by four threads, if nothing is said:
+// a call into a network mount that is dead keeps one, and those that are left must do for all that works.
 const YOUNG = '--max-semi-space-size';
 const isYoungSet = [...process.execArgv, process.env.NODE_OPTIONS ?? ''].some((option) => option.includes(YOUNG));
-if (!process.argv.includes('--check') && !isYoungSet && process.execve !== undefined && process.platform === 'linux') {
-  process.execve(process.execPath, [process.execPath, `${YOUNG}=4`, '--heap-growing-percent=100', ...process.execArgv, ...process.argv.slice(1)], { MALLOC_ARENA_MAX: '2', ...process.env });
+const isPoolSet = process.env.UV_THREADPOOL_SIZE !== undefined;
+const POOL = { UV_THREADPOOL_SIZE: '32' };
+if (!process.argv.includes('--check') && !(isYoungSet && isPoolSet) && process.execve !== undefined && process.platform === 'linux') {
+  const options = isYoungSet ? [] : [`${YOUNG}=4`, '--heap-growing-percent=100'];
+  process.execve(process.execPath, [process.execPath, ...options, ...process.execArgv, ...process.argv.slice(1)], { ...isYoungSet ? {} : { MALLOC_ARENA_MAX: '2' }, ...POOL, ...process.env });
 }
+// Where a process cannot replace itself: soon enough, as far as no file has been read by then.
+process.env.UV_THREADPOOL_SIZE ??= POOL.UV_THREADPOOL_SIZE;
 
 if (!process.argv.includes('--check')) {
   // Compiled code, and TypeScript without its types. Where nothing can be written there the start takes somewhat longer.

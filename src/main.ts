@@ -48,11 +48,23 @@ export async function main(args: readonly string[]): Promise<void> {
   log.info({ signal }, 'stopping');
   setTimeout(() => {
     log.error('the stop took too long');
-    process.exit(1);
+    end(1, log);
   }, STOP_LIMIT).unref();
   await part.stop();
   log.info('stopped');
-  setTimeout(() => process.exit(0), LINGER).unref();
+  setTimeout(() => end(0, log), LINGER).unref();
+}
+
+/**
+ * Ends the process. An exit waits for all threads, also for one that the kernel keeps since a file system does not answer:
+ * then only a kill ends it, and whatever there was to stop has been stopped.
+ */
+function end(code: number, log: Logger): void {
+  if (process.getActiveResourcesInfo().some((what) => what.startsWith('FSReq'))) {
+    log.warn('a file system still does not answer: the process ends itself by SIGKILL');
+    process.kill(process.pid, 'SIGKILL');
+  }
+  process.exit(code);
 }
 
 /** Starts the part, and prints one line once it is ready. */

@@ -25,6 +25,10 @@ export function storeFault(error: unknown, storePath: string): GatewayError {
     return new EngineError('STORE_FULL', `The backup store ${storePath} is full.`,
       'Delete backups, shorten the retention or enlarge the store, then try again.', { cause: error });
   }
+  if (code === 'EROFS') {
+    return new EngineError('STORE_UNREACHABLE', `The backup store ${storePath} is write-protected: ${text(error)}.`,
+      'Its backups can be read. To write or remove any, mount its file system so that it can be written.', { cause: error });
+  }
   return new EngineError('STORE_UNREACHABLE', `The backup store ${storePath} cannot be read or written: ${text(error)}.`,
     'See that its directory is there, mounted and writable for the user that runs the worker.', { cause: error });
 }

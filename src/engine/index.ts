@@ -20,6 +20,7 @@ export { recoverRestore, sweepRestoreLeftovers } from './recover.ts';
 export { restore } from './restore.ts';
 export { salvageManifest } from './salvage.ts';
 export type { SalvagedFacts } from './salvage.ts';
+export { STORE_MARK } from './stores/directory.ts';
 export { openStore } from './stores/index.ts';
 export type { BackupFiles, BackupWriter, Store } from './stores/contract.ts';
 export { findTar } from './tar.ts';

@@ -109,7 +109,7 @@ export const BackupStoreTypeEnum = enumOf('BackupStoreType', STORE_TYPES, 'What 
 
 export const BackupStoreStatusEnum = enumOf('BackupStoreStatus', STORE_STATUSES, 'Whether a store can be used.', {
   READY: 'It can be read and written.',
-  UNREACHABLE: 'It cannot be read or written now.',
+  UNREACHABLE: 'Nothing can be written to it now, and often nothing read; its statusDetail says why.',
   FULL: 'It has no room left for any backup.',
 });
 

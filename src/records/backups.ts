@@ -162,6 +162,19 @@ export function backupsToReconcile(db: Db, storeId: number, directories: readonl
     .prepare(directories === null ? 'reconcile' : 'reconcile_some').execute();
 }
 
+/**
+ * Directories of backups that are in a store, or were when it was last looked at, a few and the newest first: of all, or of
+ * those in one of these directories. One that is being deleted counts still.
+ */
+export async function someDirectoriesIn(db: Db, storeId: number, directories: readonly string[] | null = null): Promise<string[]> {
+  const rows = await db.select({ directory: backups.directory }).from(backups).where(and(
+    eq(backups.storeId, storeId),
+    sql`(${backups.status} in ('SUCCESS', 'MISSING') or (${backups.status} = 'DELETING' and ${backups.formerStatus} <> 'FAILED'))`,
+    directories === null ? undefined : isAnyOf(backups.directory, directories, 'text'),
+  )).orderBy(desc(backups.id)).limit(5).prepare(directories === null ? 'directories_in' : 'known_directories_in').execute();
+  return rows.map(({ directory }) => directory);
+}
+
 /** The directory of the last good backup of the same kind, of the same host in the same store. */
 export async function lastDirectoryLike(db: Db, { type, hostId, storeId }: Pick<BackupRow, 'type' | 'hostId' | 'storeId'>): Promise<string | undefined> {
   const [row] = await db.select({ directory: backups.directory }).from(backups)

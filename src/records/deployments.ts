@@ -88,6 +88,8 @@ export async function writeDeployment(db: Db, id: number, specs: DeploymentSpecs
         isScanned: sql`${stores.isScanned} and ${stores.isDeclared} and ${stays}`,
         status: sql`case when ${stays} then ${stores.status} else excluded.status end`,
         statusDetail: sql`case when ${stays} then ${stores.statusDetail} else excluded.status_detail end`,
+        freeBytes: sql`case when ${stays} then ${stores.freeBytes} end`,
+        totalBytes: sql`case when ${stays} then ${stores.totalBytes} end`,
       } });
   }
   await db.update(stores).set({ isDeclared: false, isDefault: false })
@@ -178,6 +180,9 @@ export async function setStoreStatus(
   await db.update(stores).set({ status, statusDetail: detail, freeBytes, totalBytes }).where(and(eq(stores.id, id),
     sql`(${stores.status}, ${stores.statusDetail}, ${stores.freeBytes}, ${stores.totalBytes}) is distinct from (${status}, ${detail}::text, ${freeBytes}::bigint, ${totalBytes}::bigint)`));
 }
+
+/** Whether a store's backups can be read. One that is UNREACHABLE and tells its space is write-protected: it was looked into. */
+export const isReadable = ({ status, totalBytes }: Pick<StoreRow, 'status' | 'totalBytes'>): boolean => status !== 'UNREACHABLE' || totalBytes !== null;
 
 /** Declares or ends a rebalancing of data nodes. */
 export async function setRebalancing(db: Db, id: number, isRebalancing: boolean): Promise<void> {

@@ -122,7 +122,8 @@ export async function countVerifications(db: Db, scheduleId: number): Promise<nu
  * most; `storeId` null: of all stores. Locked in the order of their ids; the deployment is locked.
  */
 export async function lockLeastVerified(db: Db, deploymentId: number, storeId: number | null, count: number): Promise<BackupRow[]> {
-  const isReadable: SQL = sql`exists (select from stores s where s.id = ${backups.storeId} and s.status = 'READY')`;
+  // As `isReadable` of a store says.
+  const isReadable: SQL = sql`exists (select from stores s where s.id = ${backups.storeId} and (s.status <> 'UNREACHABLE' or s.total_bytes is not null))`;
   const isWaiting: SQL = sql`exists (select from jobs j where j.backup_id = ${backups.id} and j.operation = 'VERIFY' and j.status in ('SUBMITTED', 'EXECUTING'))`;
   const oldest = await db.select({ id: backups.id }).from(backups).where(and(
     eq(backups.deploymentId, deploymentId), eq(backups.status, 'SUCCESS'), storeId === null ? undefined : eq(backups.storeId, storeId),

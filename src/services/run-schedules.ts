@@ -7,7 +7,7 @@ import { RuleViolationsError } from '../domain/rules.ts';
 import type { ScheduleOutcome } from '../domain/vocabulary.ts';
 import { findBackupIdByName } from '../records/backups.ts';
 import { findStoreById } from '../records/checks.ts';
-import { DEPLOYED_CONFIGURATION, findStore, lockDeployment } from '../records/deployments.ts';
+import { DEPLOYED_CONFIGURATION, findStore, isReadable, lockDeployment } from '../records/deployments.ts';
 import type { Db, ScheduleRow } from '../records/rows.ts';
 import {
   bringRunForward, claimDueSchedule, countVerifications, databaseTime, lockLeastVerified, namesOfSchedule,
@@ -126,7 +126,7 @@ async function verify(tx: Db, schedule: ScheduleRow): Promise<Outcome> {
   const waiting = await countVerifications(tx, schedule.id);
   if (waiting > 0) return { lastOutcome: 'SKIPPED', lastReason: `Of the verifications of an earlier run, ${waiting} ${waiting === 1 ? 'has' : 'have'} not ended.` };
   const store = schedule.storeId === null ? undefined : await findStoreById(tx, schedule.storeId);
-  if (store !== undefined && store.status !== 'READY') return { lastOutcome: 'REFUSED', lastReason: `Store ${store.name} cannot be read now.` };
+  if (store !== undefined && !isReadable(store)) return { lastOutcome: 'REFUSED', lastReason: `Store ${store.name} cannot be read now.` };
   const backups = (await lockLeastVerified(tx, schedule.deploymentId, schedule.storeId, VERIFIED_AT_ONCE)).filter(({ status }) => status === 'SUCCESS');
   for (const backup of backups) await queueVerification(tx, backup, initiatorOf(schedule), schedule.id);
   return backups.length > 0 ? STARTED : { lastOutcome: 'SKIPPED', lastReason: 'There is no successful backup to verify.' };

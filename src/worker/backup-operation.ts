@@ -13,6 +13,8 @@ import type { Operation, WorkerContext } from './context.ts';
 import { runAfterHooks, runBeforeHooks } from './hooks.ts';
 import { checkPriority, limitsOf, withinTimeLimit } from './limits.ts';
 import { JobLostError, type Run } from './run.ts';
+import { unlessSilent } from './silent-stores.ts';
+import { requireStore } from './store-marks.ts';
 import { storeOf } from './store-of.ts';
 
 /** Marks the unfinished backups of this installation, and among them one attempt's. */
@@ -44,7 +46,7 @@ async function endWithoutBackup<T>(context: WorkerContext, run: Run, writeEnd: (
   const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
   const { store } = await placesOf(context.db, backup);
   if (backup === undefined || store === undefined) return writeEnd();
-  const clean = async () => removeLeftovers(context, run, backup, storeOf(store));
+  const clean = async () => unlessSilent(storeOf(store), () => removeLeftovers(context, run, backup, storeOf(store)));
   const isClean = await clean().then(() => true, (error: unknown) => {
     context.log.warn({ error }, 'leftovers of a backup remain');
     return false;
@@ -59,6 +61,7 @@ export const backupOperation: Operation = {
   async run(context, run) {
     const { backup, host, store: row, deployment } = await begin(context, run);
     const store = storeOf(row);
+    await requireStore(context, row);
     const name = nameOf(backup, run.hold.epoch);
     if (run.hold.epoch > 1) await removeLeftovers(context, run, backup, store);
     const spec = deployment.hosts.find((candidate) => candidate.id === host.number);

@@ -7,6 +7,8 @@ import { placesOf } from '../records/deployments.ts';
 import { changeHeldJob } from '../records/jobs.ts';
 import type { Operation, WorkerContext } from './context.ts';
 import { JobLostError, type Run } from './run.ts';
+import { unlessSilent } from './silent-stores.ts';
+import { requireStore } from './store-marks.ts';
 import { storeOf } from './store-of.ts';
 
 export const deleteOperation: Operation = {
@@ -14,7 +16,13 @@ export const deleteOperation: Operation = {
     if (!await changeHeldJob(context.db, run.hold, ['SUBMITTED', 'EXECUTING'], 'EXECUTING')) throw new JobLostError();
     const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
     const { store } = await placesOf(context.db, backup);
-    if (backup !== undefined && store !== undefined) await storeOf(store).remove(backup.directory);
+    if (backup !== undefined && store !== undefined) {
+      // Its files, on a file system that is not mounted, would be back without a record.
+      await requireStore(context, store);
+      await storeOf(store).remove(backup.directory);
+      // Nor have they gone if it was unmounted meanwhile.
+      await requireStore(context, store);
+    }
     await run.end();
     await context.db.transaction(async (tx) => {
       if (backup !== undefined) await findBackup(tx, backup.id, 'lock');
@@ -45,5 +53,9 @@ async function isThere(context: WorkerContext, run: Run): Promise<boolean> {
   const backup = run.job.backupId === null ? undefined : await findBackup(context.db, run.job.backupId);
   const { store } = await placesOf(context.db, backup);
   if (backup === undefined || store === undefined) return false;
-  return (async () => storeOf(store).has(backup.directory))().catch(() => true);
+  return (async () => unlessSilent(storeOf(store), async () => {
+    if (await storeOf(store).has(backup.directory)) return true;
+    await requireStore(context, store);
+    return false;
+  }))().catch(() => true);
 }

@@ -6,6 +6,7 @@ import { directoriesOf, markStoreScanned } from '../records/checks.ts';
 import type { StoreRow } from '../records/rows.ts';
 import { queueScan } from '../records/scans.ts';
 import type { WorkerContext } from './context.ts';
+import { unlessSilent } from './silent-stores.ts';
 import { storeOf } from './store-of.ts';
 
 /** Who asks for a scan that nobody asked for. */
@@ -26,7 +27,7 @@ export function startFirstScans(context: WorkerContext): FirstScans {
   let last = Promise.resolve();
 
   async function ask(store: StoreRow): Promise<void> {
-    const [names, known] = [await storeOf(store).list(), await directoriesOf(context.db, store.id)];
+    const [names, known] = [await unlessSilent(storeOf(store), () => storeOf(store).list()), await directoriesOf(context.db, store.id)];
     const unknown = names.filter((name) => !known.has(name));
     // A store that holds nothing new needs no job: that is what a first start finds.
     if (unknown.length === 0) return void await markStoreScanned(context.db, store);

@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import type { Store } from '../engine/index.ts';
 import { backupsToReconcile, changeBackupStatus } from '../records/backups.ts';
 import type { BackupRow, Db, StoreRow } from '../records/rows.ts';
+import { requireStore } from './store-marks.ts';
 
 /** How often every finished backup is looked for, although nothing told of a change, in milliseconds. */
 const INTERVAL = 15_000;
@@ -31,7 +32,7 @@ export interface Reconciler {
 
 /** @param onReturn told of each MISSING backup whose files are there again, as often as it is found so */
 export function startReconciler(
-  { db, log }: { db: Db; log: Pick<Logger, 'warn'> }, signal: AbortSignal, onReturn: (row: StoreRow, backup: Finished) => void,
+  { db, log }: { db: Db; log: Pick<Logger, 'warn' | 'debug'> }, signal: AbortSignal, onReturn: (row: StoreRow, backup: Finished) => void,
 ): Reconciler {
   /** When all backups of a store are due, by `performance.now()`. Absent: now. */
   const dueAt = new Map<number, number>();
@@ -48,7 +49,10 @@ export function startReconciler(
       // One that counts may have come, and its job have ended, since the list was made.
       const isThere = listed?.has(backup.directory) === true || ((listed === null || !isMissing) && await store.has(backup.directory));
       if (isThere && isMissing) onReturn(row, backup);
-      if (!isThere && !isMissing && await changeBackupStatus(db, backup.id, ['SUCCESS'], 'MISSING')) {
+      if (isThere || isMissing) continue;
+      // What was unmounted since the store was looked at lacks everything.
+      await requireStore({ db, log }, row, store);
+      if (await changeBackupStatus(db, backup.id, ['SUCCESS'], 'MISSING')) {
         log.warn({ backup: backup.directory, store: row.name }, 'a backup is missing');
       }
     }

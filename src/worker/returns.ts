@@ -6,6 +6,7 @@ import * as engine from '../engine/index.ts';
 import { changeBackupStatus } from '../records/backups.ts';
 import type { BackupRow, StoreRow } from '../records/rows.ts';
 import type { WorkerContext } from './context.ts';
+import { unlessSilent } from './silent-stores.ts';
 import { storeOf } from './store-of.ts';
 
 export interface Returns {
@@ -43,7 +44,7 @@ export function startReturns(context: WorkerContext, signal: AbortSignal): Retur
     add(store, backup, lookAgain) {
       if (waiting.has(backup.id)) return;
       waiting.add(backup.id);
-      last = last.then(() => readBack(store, backup, lookAgain))
+      last = last.then(() => unlessSilent(storeOf(store), () => readBack(store, backup, lookAgain)))
         .catch((error: unknown) => context.log.warn({ error, backup: backup.directory, store: store.name }, 'a backup that came back could not be read'))
         .finally(() => waiting.delete(backup.id));
     },

@@ -16,6 +16,7 @@ import { begin, endings } from './checks.ts';
 import type { Operation, WorkerContext } from './context.ts';
 import { isAnothers, learn, type LearntFacts } from './found-backup.ts';
 import { JobLostError, type Run } from './run.ts';
+import { requireStore } from './store-marks.ts';
 import { storeOf } from './store-of.ts';
 
 /** What a scan works with. */
@@ -31,6 +32,7 @@ export const scanOperation: Operation = {
     const report: ScanReport = { ...NOTHING, ...run.job.result as ScanReport | null, ignored: 0 };
     const scan: Scan = { context, run, row, store: storeOf(row), deployment, report };
 
+    await requireStore(context, row);
     const names = await scan.store.list();
     const known = await directoriesOf(context.db, row.id);
     const toRead = names.filter((name) => (known.get(name)?.status ?? 'MISSING') === 'MISSING');
@@ -67,7 +69,7 @@ const storeMoved = (): GatewayError => new GatewayError('STORE_MOVED', 'The stor
 
 /** Whether the store can be used although this cannot be read of it. */
 const isOfOneBackup = async ({ store, run }: Scan, error: unknown): Promise<boolean> =>
-  !run.signal.aborted && error instanceof EngineError && error.code === 'STORE_UNREACHABLE' && (await store.check()).status !== 'UNREACHABLE';
+  !run.signal.aborted && error instanceof EngineError && error.code === 'STORE_UNREACHABLE' && (await store.check()).isReadable;
 
 const unreadable = ({ store }: Scan, names: readonly string[]): GatewayError => new GatewayError('BACKUPS_UNREADABLE',
   `${names.length === 1 ? '1 backup' : `${names.length} backups`} could not be read, such as ${store.locationOf(names[0] ?? '')}; everything else was looked at.`,
@@ -168,13 +170,16 @@ async function leftoverOf({ context, row }: Scan, name: string, manifest: engine
 }
 
 /** Removes a leftover of which nothing is needed: the backup that counts is whole, or failed and has no files. */
-async function removeLeftover({ run, store }: Scan, name: string, backup: BackupRow): Promise<void> {
+async function removeLeftover(scan: Scan, name: string, backup: BackupRow): Promise<void> {
+  const { run, store } = scan;
   const isNeeded = backup.status !== 'FAILED' && (backup.status !== 'SUCCESS' || backup.fileProblems.length > 0);
   const what = `${store.locationOf(name)} was left by an attempt at ${backup.name} that another replaced`;
   if (isNeeded) return run.note(`${what}. It was left out, since that backup is not whole; keep it or remove it by hand.`);
   await run.mustStillHold();
-  await store.remove(name);
-  run.note(`${what}; it was removed.`);
+  const resisted = await store.remove(name).then(() => null, (error: unknown) => error);
+  // One that is write-protected is looked through all the same.
+  if (resisted !== null && !await isOfOneBackup(scan, resisted)) throw resisted;
+  run.note(resisted === null ? `${what}; it was removed.` : `${what}; it could not be removed: ${(resisted as EngineError).message}`);
 }
 
 /** Enters a backup into the catalogue, under another name where its own is taken. @returns its name; null where it is known by now */

@@ -5,12 +5,15 @@
 import { watch, type FSWatcher } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
+import type { StoreState } from '../engine/index.ts';
 import { allStores, markStorePrepared, setStoreStatus } from '../records/deployments.ts';
 import type { StoreRow } from '../records/rows.ts';
 import type { WorkerContext } from './context.ts';
 import { startFirstScans } from './first-scans.ts';
 import { startReconciler } from './reconcile.ts';
 import { startReturns } from './returns.ts';
+import { unlessSilent } from './silent-stores.ts';
+import { doubtAbout } from './store-marks.ts';
 import { storeOf } from './store-of.ts';
 import { sweepStore } from './sweep.ts';
 
@@ -71,22 +74,20 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
   };
 
   async function lookAtAll(): Promise<void> {
-    for (const store of await allStores(context.db)) {
-      // One that goes away in the middle must not keep the others from being looked at.
-      await lookAt(store).catch((error: unknown) => context.log.debug({ error, store: store.name }, 'a store could not be looked at'));
-    }
+    // At once: one that does not answer, or goes away in the middle, must not keep the others from being looked at.
+    await Promise.all((await allStores(context.db)).map((store) =>
+      lookAt(store).catch((error: unknown) => context.log.debug({ error, store: store.name }, 'a store could not be looked at'))));
   }
 
   async function lookAt(store: StoreRow): Promise<void> {
     // What a run could not remove goes soon, however seldom the store is looked at otherwise.
     if (store.status === 'READY' && performance.now() < (nextLookAt.get(store.id) ?? 0) && !context.unswept.has(store.id)) return;
-    if (!store.isPrepared) await prepare(context, store);
-    const state = await storeOf(store).check();
-    const { status, detail } = state;
+    const state = await findOut(store);
+    const { status, detail, isReadable } = state;
     if (status !== store.status) context.log[status === 'READY' ? 'info' : 'warn']({ store: store.name, status, detail }, 'backup store');
     await setStoreStatus(context.db, store.id, state);
     if (store.type !== 'DIRECTORY') nextLookAt.set(store.id, performance.now() + REMOTE_CHECK_INTERVAL);
-    if (status === 'UNREACHABLE') {
+    if (!isReadable) {
       // Nothing is known of its backups; once it is back, all are looked for.
       unwatch(store.id);
       reconciler.forget(store.id);
@@ -94,10 +95,25 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
       sweptAt.delete(store.id);
       return;
     }
-    watchStore(store);
-    await sweep(store);
-    firstScans.look(store);
-    await reconciler.look(store, storeOf(store));
+    await unlessSilent(storeOf(store), async () => {
+      watchStore(store);
+      // What is write-protected can be read all the same, and may hold all that a new gateway is to know.
+      if (status !== 'UNREACHABLE') await sweep(store);
+      firstScans.look(store);
+      await reconciler.look(store, storeOf(store));
+    });
+  }
+
+  /** What the store is, and that it is the store. */
+  async function findOut(row: StoreRow): Promise<StoreState> {
+    const store = storeOf(row);
+    let state = await store.check();
+    if (!row.isPrepared && !state.isSilent) {
+      await unlessSilent(store, () => prepare(context, row));
+      state = await store.check();
+    }
+    const doubt = state.isReadable ? await unlessSilent(store, () => doubtAbout(context, row)) : null;
+    return doubt === null ? state : { status: 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: doubt.advice, isReadable: false, isSilent: false };
   }
 
   /** Removes what a run has left that ended while the store was away. */
@@ -128,12 +144,15 @@ export async function keepStores(context: WorkerContext): Promise<StoreKeeper> {
 
 /**
  * Makes the directory of a store that has never been used. A store whose directory is gone later is left alone: it
- * may be a disk that is not mounted, and backups must not go onto the mount point beneath.
+ * may be a disk that is not mounted, and backups must not go onto the mount point beneath. Where the mount point is the
+ * directory itself, `store-marks.ts` tells.
  */
 async function prepare(context: WorkerContext, store: StoreRow): Promise<void> {
   try {
     // Owner and group alone: a store may hold backups that are not encrypted.
     if (store.type === 'DIRECTORY') await mkdir(store.path, { recursive: true, mode: 0o750 });
+    // Not where nothing can be written; and a store that has moved is this place, although its backups may be in the other.
+    await storeOf(store).mark().catch((error: unknown) => context.log.debug({ error, store: store.name }, 'a store has no mark yet'));
     await markStorePrepared(context.db, store.id);
   } catch (error) {
     context.log.error({ store: store.name, error }, 'the directory of a backup store could not be made; create it, or correct its path in the deployment file');

@@ -17,6 +17,7 @@ import { jobOfAttempt, nameOf } from './backup-operation.ts';
 import type { WorkerContext } from './context.ts';
 import { journalsId } from './journals.ts';
 import { deployedDatabases, jobOfRestoreKey } from './restore-operation.ts';
+import { unlessSilent } from './silent-stores.ts';
 import { storeOf } from './store-of.ts';
 
 /** Unfinished backups in the stores. One that is away is swept when it is back. */
@@ -34,6 +35,10 @@ export async function sweepUnswept(context: WorkerContext): Promise<void> {
 
 /** Unfinished backups in one store. @throws EngineError STORE_UNREACHABLE */
 export async function sweepStore(context: WorkerContext, store: StoreRow): Promise<void> {
+  await unlessSilent(storeOf(store), () => sweepNow(context, store));
+}
+
+async function sweepNow(context: WorkerContext, store: StoreRow): Promise<void> {
   const jobOf = (attempt: string) => jobOfAttempt(context, attempt);
   const swept = await sweepEnded(context, jobOf, async (isLeftover) => storeOf(store).sweep(isLeftover));
   if (swept.length > 0) context.log.info({ store: store.name, swept }, 'removed unfinished backups');

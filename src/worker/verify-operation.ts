@@ -7,6 +7,7 @@ import { noteVerification } from '../records/checks.ts';
 import { backupOf, begin, complete, endings } from './checks.ts';
 import type { Operation } from './context.ts';
 import { missingFacts } from './found-backup.ts';
+import { requireStore } from './store-marks.ts';
 import { storeOf } from './store-of.ts';
 
 /** So many findings are told among the job's messages; the backup has them all. */
@@ -21,6 +22,7 @@ export const verifyOperation: Operation = {
     const reading = await engine.verifyBackup(files, { signal: run.signal, onProgress: (progress) => run.progress(progress) });
     const { problems, details, sizeOnDisk } = reading;
     const isThere = await store.has(backup.directory);
+    if (!isThere) await requireStore(context, row);
     const facts = problems.length === 0 ? await missingFacts(context.db, deployment, backup, files, reading) : {};
     for (const detail of details.slice(0, TOLD)) run.note(detail);
 

@@ -20,6 +20,7 @@ import { restoreOperation } from './restore-operation.ts';
 import { retentionOperation } from './retention-operation.ts';
 import { JobLostError, Run, WorkerStoppedError } from './run.ts';
 import { scanOperation } from './scan-operation.ts';
+import { unlessStoreIsSilent } from './silent-stores.ts';
 import { keepStores, type StoreKeeper } from './stores.ts';
 import { verifyOperation } from './verify-operation.ts';
 import { sweepRestores, sweepStores, sweepUnswept } from './sweep.ts';
@@ -170,7 +171,7 @@ async function work(context: WorkerContext, run: Run): Promise<void> {
     }
     if (job.attempt > 1) run.note(`The attempt before did not come to its end; this is attempt ${job.attempt} of ${MAX_ATTEMPTS}.`);
     log.info('job started');
-    await operation.run(context, run);
+    await unlessStoreIsSilent(context, run, () => operation.run(context, run));
     log.info('job completed');
   } catch (error) {
     await settle(context, run, operation, error, log).catch(async (failure: unknown) => {

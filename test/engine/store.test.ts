@@ -18,13 +18,13 @@ function putBackup(store: string, name: string): void {
 describe('a store is', () => {
   test('READY where it can be written, with what is free', async () => {
     const { store } = makeSite();
-    expect(await storeAt(store).check()).toEqual({ status: 'READY', freeBytes: expect.any(Number), totalBytes: expect.any(Number), detail: null });
+    expect(await storeAt(store).check()).toEqual({ status: 'READY', freeBytes: expect.any(Number), totalBytes: expect.any(Number), detail: null, isReadable: true, isSilent: false });
     expect(fs.readdirSync(store)).toEqual([]);
   });
 
   test('UNREACHABLE where it is not there, and is not made', async () => {
     const { place } = makeSite();
-    expect(await storeAt(join(place, 'absent')).check()).toEqual({ status: 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: expect.stringContaining('absent') });
+    expect(await storeAt(join(place, 'absent')).check()).toEqual({ status: 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: expect.stringContaining('absent'), isReadable: false, isSilent: false });
     expect(fs.existsSync(join(place, 'absent'))).toBe(false);
   });
 
@@ -42,7 +42,7 @@ describe('a store is', () => {
       fs.writeFileSync(join(store, 'filler'), Buffer.alloc(5_000_000));
       expect(await storeAt(store).check()).toMatchObject({ status: 'FULL', detail: expect.stringContaining('bytes left') });
       execFileSync('mount', ['-o', 'remount,ro', store]);
-      expect(await storeAt(store).check()).toMatchObject({ status: 'UNREACHABLE', detail: expect.stringMatching(/EROFS|read-only/) });
+      expect(await storeAt(store).check()).toMatchObject({ status: 'UNREACHABLE', isReadable: true, detail: expect.stringMatching(/write-protected.*EROFS/) });
     } finally {
       execFileSync('umount', [store]);
     }

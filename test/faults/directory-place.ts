@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { basename, join } from 'node:path';
+import { STORE_MARK } from '../../src/engine/index.ts';
 import { until } from '../support/gateway.ts';
 import { emptyDisk, fillDisk, wholeBackups, type Place } from './place.ts';
 
@@ -26,7 +27,7 @@ export function directoryPlace(disk: string): Place {
     },
     removeCopy: async (name) => fs.rmSync(join(store, name), { recursive: true, force: true }),
     async oddities(site) {
-      const [expected, found] = [await wholeBackups(site), fs.readdirSync(store)];
+      const [expected, found] = [await wholeBackups(site), fs.readdirSync(store).filter((name) => name !== STORE_MARK)];
       return [...found.filter((name) => !expected.includes(name)), ...expected.filter((name) => !found.includes(name))];
     },
     fill: () => fillDisk(disk),

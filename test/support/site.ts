@@ -9,6 +9,7 @@ import type postgres from 'postgres';
 import { pino } from 'pino';
 import { postgresClient } from '../../src/db/client.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts';
+import { STORE_MARK } from '../../src/engine/index.ts';
 import { newDataDir, startGatewayProcess, until, type GatewayProcess, type TestGateway } from './gateway.ts';
 
 /** What a backup of the console holds: paths from the data directory, by content group. */
@@ -75,7 +76,7 @@ export async function openSite(content: Content, moreStores: object[] = []): Pro
       const rows = await sql`select directory from backups where status = 'SUCCESS'
         and store_id = (select id from stores where path = ${at(store)})`;
       const expected = rows.map((row) => String(row['directory']));
-      const found = fs.readdirSync(at(store));
+      const found = fs.readdirSync(at(store)).filter((name) => name !== STORE_MARK);
       return [...found.filter((name) => !expected.includes(name)), ...expected.filter((name) => !found.includes(name))];
     },
     restoreLeftovers: (...beside) => [

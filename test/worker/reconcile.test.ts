@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { openDatabase } from '../../src/db/client.ts';
-import { openStore, type Store } from '../../src/engine/index.ts';
+import { openStore, STORE_MARK, type Store } from '../../src/engine/index.ts';
 import { findStoreById } from '../../src/records/checks.ts';
 import type { StoreRow } from '../../src/records/rows.ts';
 import { startReconciler, type Reconciler } from '../../src/worker/reconcile.ts';
@@ -44,6 +44,7 @@ let reconciler: Reconciler;
 beforeEach(async () => {
   fs.rmSync(path, { recursive: true, force: true });
   fs.mkdirSync(path);
+  fs.writeFileSync(join(path, STORE_MARK), '');
   for (let nth = 0; nth < MANY; nth += 1) putBack(named(nth));
   await database.sql`update backups set status = 'SUCCESS' where status = 'MISSING'`;
   asked = [];
@@ -53,7 +54,7 @@ beforeEach(async () => {
     list: () => (asked.push('list'), real.list()),
     has: (name: string) => (asked.push(name), real.has(name)),
   });
-  reconciler = startReconciler({ db: client.db, log: { warn: () => undefined } }, new AbortController().signal, (_store, { directory }) => returned.push(directory));
+  reconciler = startReconciler({ db: client.db, log: { warn: () => undefined, debug: () => undefined } }, new AbortController().signal, (_store, { directory }) => returned.push(directory));
 });
 
 function putBack(name: string): void {
@@ -127,4 +128,11 @@ test('a store that is away says nothing about its backups', async () => {
   await expect(reconciler.look(row, store)).rejects.toMatchObject({ code: 'STORE_UNREACHABLE' });
   expect(await missing()).toEqual([]);
   fs.rmSync(`${path}-away`, { recursive: true });
+});
+
+test('what was unmounted since the store was looked at is not MISSING', async () => {
+  fs.rmSync(path, { recursive: true });
+  fs.mkdirSync(path);
+  await expect(look()).rejects.toMatchObject({ code: 'STORE_UNREACHABLE', message: expect.stringContaining('is its file system mounted?') });
+  expect(await missing()).toEqual([]);
 });

@@ -16,6 +16,10 @@ export interface StoreState {
   totalBytes: number | null;
   /** Why it is not READY. */
   detail: string | null;
+  /** Whether its backups can be read: also those of one that is UNREACHABLE only because it is write-protected. */
+  isReadable: boolean;
+  /** It answers nothing: whatever was asked of it before may never end. */
+  isSilent: boolean;
 }
 
 export interface Store {
@@ -26,6 +30,16 @@ export interface Store {
 
   /** Looks whether it can be written to. Creates nothing that lasts, answers within seconds, and never throws. */
   check(): Promise<StoreState>;
+
+  /**
+   * Whether the mark is there that `mark` leaves: without it, an empty directory may be a mount point whose file system is
+   * not mounted. Always, where no place can be mistaken for it.
+   * @throws EngineError STORE_UNREACHABLE
+   */
+  isMarked(): Promise<boolean>;
+
+  /** Leaves the mark, if it is not there. @throws EngineError STORE_UNREACHABLE, STORE_FULL */
+  mark(): Promise<void>;
 
   /** The names of all backups, sorted; names that begin with a dot are none. @throws EngineError STORE_UNREACHABLE */
   list(): Promise<string[]>;

@@ -2,11 +2,11 @@
  * A store that is a directory of a file system, local or mounted.
  */
 import { constants } from 'node:fs';
-import { access, lstat, mkdir, readdir, rename, stat, statfs } from 'node:fs/promises';
+import { access, lstat, mkdir, readdir, readFile, rename, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StoreState } from '../contract.ts';
-import { exists, removeTree, requireDirectory, syncDirectory } from '../disk.ts';
-import { isMissing, storeFault } from '../faults.ts';
+import { exists, removeTree, requireDirectory, syncDirectory, writeDurably } from '../disk.ts';
+import { errnoOf, isMissing, storeFault } from '../faults.ts';
 import { MANIFEST_FILE } from '../manifest.ts';
 import { requireAttempt, requireBackupName } from '../names.ts';
 import type { BackupFiles, BackupWriter, Store } from './contract.ts';
@@ -18,17 +18,27 @@ const PARTIAL_PREFIX = '.partial.';
 const REMOVING_PREFIX = '.removing-';
 /** What a file system keeps for itself, and lets the superuser alone look into. */
 const FOUND_BY_FSCK = 'lost+found';
-/** So many backups are looked at once. */
-const LOOKED_AT_ONCE = 32;
+/** Says that this is the directory of the store, and not a mount point that lies bare. */
+export const STORE_MARK = '.backup-gateway-store';
+const MARK_TEXT = `Backup Gateway keeps backups in this directory. Leave this file here: where it is missing, the gateway takes the
+directory for a mount point whose file system is not mounted, and writes nothing into it. What it holds does not matter.
+`;
+/** So many backups are looked at once: each takes one of the process's threads, and keeps it where the store answers never. */
+const LOOKED_AT_ONCE = 4;
 /** Below this not even a manifest is sure to fit. */
 const NEARLY_NOTHING_BYTES = 4 * 1024 * 1024;
 /** A dead network file system answers never, not late. */
 const ANSWER_LIMIT_MS = 5_000;
 
+/** A look at the store: since when by `performance.now()`, and what was mounted there when it was seen to hang. */
+interface Look { state: Promise<StoreState>; since: number; mounts: string | null; isOver: boolean }
+
 export class DirectoryStore implements Store {
   readonly label: string;
   readonly localPath: string;
   readonly #onStep: (step: string) => Promise<void>;
+  /** Under way; of a store that answers never it stays so, and no second one follows it into the kernel. */
+  #looking: Look | null = null;
 
   /**
    * @param path absolute path of the directory, which must exist
@@ -41,17 +51,54 @@ export class DirectoryStore implements Store {
   }
 
   async check(): Promise<StoreState> {
-    const path = this.localPath;
+    const looking = await this.#look();
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<StoreState>((resolve) => {
-      timer = setTimeout(() => resolve(unreachable(`${path} did not answer within ${ANSWER_LIMIT_MS / 1000} s.`)), ANSWER_LIMIT_MS);
+    const late = new Promise<null>((resolve) => {
+      timer = setTimeout(() => resolve(null), Math.max(0, looking.since + ANSWER_LIMIT_MS - performance.now()));
     });
+    const state = await Promise.race([looking.state, late]).finally(() => clearTimeout(timer));
+    if (state !== null) return state;
+    const mounts = await mountsAbove(this.localPath);
+    looking.mounts ??= mounts;
+    // Where it was this process that stood still, the answer is there by now.
+    if (looking.isOver) return await looking.state;
+    return { ...unreachable(`${this.localPath} did not answer within ${ANSWER_LIMIT_MS / 1000} s.`), isSilent: true };
+  }
+
+  /** One look at a time, however many ask: each that hangs keeps a thread, of which the process has few for all its files. */
+  async #look(): Promise<Look> {
+    const hanging = this.#looking;
+    if (hanging !== null) {
+      if (performance.now() < hanging.since + ANSWER_LIMIT_MS) return hanging;
+      // The kernel keeps a look at a file system that was unmounted lazily: what is there now is another one.
+      const mounts = await mountsAbove(this.localPath);
+      hanging.mounts ??= mounts;
+      if (hanging.mounts === mounts || this.#looking !== hanging) return this.#looking ?? hanging;
+    }
+    const state = look(this.localPath).catch((error: unknown) =>
+      unreachable(isMissing(error) ? `There is no directory ${this.localPath}.` : error instanceof Error ? error.message : String(error)));
+    const looking: Look = { state, since: performance.now(), mounts: null, isOver: false };
+    this.#looking = looking;
+    void state.then(() => {
+      looking.isOver = true;
+      if (this.#looking === looking) this.#looking = null;
+    });
+    return looking;
+  }
+
+  async isMarked(): Promise<boolean> {
+    await requireDirectory(this.localPath);
+    return await exists(join(this.localPath, STORE_MARK)).catch((error: unknown) => {
+      throw storeFault(error, this.localPath);
+    });
+  }
+
+  async mark(): Promise<void> {
     try {
-      return await Promise.race([look(path), late]);
+      await writeDurably(join(this.localPath, STORE_MARK), MARK_TEXT);
+      await syncDirectory(this.localPath);
     } catch (error) {
-      return unreachable(isMissing(error) ? `There is no directory ${path}.` : error instanceof Error ? error.message : String(error));
-    } finally {
-      clearTimeout(timer);
+      if (errnoOf(error) !== 'EEXIST') throw storeFault(error, this.localPath);
     }
   }
 
@@ -151,20 +198,35 @@ export class DirectoryStore implements Store {
 }
 
 function unreachable(detail: string): StoreState {
-  return { status: 'UNREACHABLE', freeBytes: null, totalBytes: null, detail };
+  return { status: 'UNREACHABLE', freeBytes: null, totalBytes: null, detail, isReadable: false, isSilent: false };
+}
+
+/** What is mounted on the path and above it, told by the kernel from memory: no file system is asked. '' where it cannot tell. */
+async function mountsAbove(path: string): Promise<string> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  return table.split('\n').filter((line) => {
+    const point = line.split(' ')[4];
+    return point !== undefined && (path === point || path.startsWith(point.endsWith('/') ? point : `${point}/`));
+  }).join('\n');
 }
 
 async function look(path: string): Promise<StoreState> {
   if (!(await stat(path)).isDirectory()) return unreachable(`${path} is not a directory.`);
   const { bavail, blocks, bsize, files, ffree } = await statfs(path);
-  const space = { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  const found = { freeBytes: bavail * bsize, totalBytes: blocks * bsize, isReadable: true, isSilent: false };
+  const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
   try {
-    await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
+    await access(path, constants.R_OK | constants.X_OK);
   } catch (error) {
-    return { ...space, status: 'UNREACHABLE', detail: `${path} cannot be written: ${error instanceof Error ? error.message : String(error)}.` };
+    return unreachable(`${path} cannot be read: ${textOf(error)}.`);
+  }
+  try {
+    await access(path, constants.W_OK);
+  } catch (error) {
+    return { ...found, status: 'UNREACHABLE', detail: `${path} is write-protected: its backups can be read, and nothing can be written or removed (${textOf(error)}).` };
   }
   // Some file systems count no files at all and answer 0 of 0.
-  if (files > 0 && ffree === 0) return { ...space, status: 'FULL', detail: `${path} can hold no further file.` };
-  if (space.freeBytes < NEARLY_NOTHING_BYTES) return { ...space, status: 'FULL', detail: `${path} has ${space.freeBytes} bytes left.` };
-  return { ...space, status: 'READY', detail: null };
+  if (files > 0 && ffree === 0) return { ...found, status: 'FULL', detail: `${path} can hold no further file.` };
+  if (found.freeBytes < NEARLY_NOTHING_BYTES) return { ...found, status: 'FULL', detail: `${path} has ${found.freeBytes} bytes left.` };
+  return { ...found, status: 'READY', detail: null };
 }

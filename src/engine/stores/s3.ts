@@ -56,13 +56,20 @@ export class S3Store implements Store {
         await Promise.race([this.#trial, rejectedBy(manner.signal)]);
       }
       this.#tidyUp();
-      return { status: 'READY', freeBytes: null, totalBytes: null, detail: null };
+      return { status: 'READY', freeBytes: null, totalBytes: null, detail: null, isReadable: true, isSilent: false };
     } catch (error) {
       this.#trustedUntil = 0;
       const isFull = error instanceof EngineError && error.code === 'STORE_FULL';
-      return { status: isFull ? 'FULL' : 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: this.#explain(error, manner.signal.aborted) };
+      return { status: isFull ? 'FULL' : 'UNREACHABLE', freeBytes: null, totalBytes: null, detail: this.#explain(error, manner.signal.aborted), isReadable: isFull, isSilent: false };
     }
   }
+
+  /** A bucket that is not there does not look like one that is empty. */
+  async isMarked(): Promise<boolean> {
+    return true;
+  }
+
+  async mark(): Promise<void> {}
 
   /** Beside the look, which has to be quick. */
   #tidyUp(): void {
