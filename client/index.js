@@ -43,8 +43,15 @@ function endpointOf(url) {
   try {
     const endpoint = new URL(url, globalThis.location?.href);
     if (endpoint.pathname === '/') endpoint.pathname = '/graphql';
-    if (/^https?:$/.test(endpoint.protocol)) return endpoint.href;
-  } catch {
+    if (/^https?:$/.test(endpoint.protocol)) {
+      // A browser would refuse it without a word to us, except to its own machine.
+      if (endpoint.protocol === 'http:' && globalThis.location?.protocol === 'https:' && !/^(localhost|127\..*|\[::1])$/.test(endpoint.hostname)) {
+        throw new GatewayClientError('URL_INVALID', `A page of https: cannot reach ${endpoint.origin}. Give an address of the gateway with https:.`);
+      }
+      return endpoint.href;
+    }
+  } catch (error) {
+    if (error instanceof GatewayClientError) throw error;
     // Told below.
   }
   throw new GatewayClientError('URL_INVALID', `"${url}" is not the address of a gateway. Give one such as https://backups.example.org/graphql.`);
@@ -64,7 +71,7 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
   let [asked, lastId, isConnecting, isConnected, isClosing, isDisposed] = [0, 0, false, false, false, false];
   /**
    * What is subscribed to, by the ids of graphql-ws.
-   * @type {Map<string, { onLive: () => void, onLost: (cause: unknown) => void }>}
+   * @type {Map<string, { onLive: (cursor: unknown) => void, onLost: (cause: unknown) => void }>}
    */
   const subscriptions = new Map();
   /** @type {Set<() => void>} */
@@ -85,6 +92,20 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
     isClosing = false;
   };
 
+  /** @type {any} */
+  const Socket = webSocketImpl ?? globalThis.WebSocket;
+  /** graphql-ws does not expect a constructor to throw: one that does is a connection that was closed at once. @param {any} Impl @param {any[]} rest */
+  const open = (Impl, rest) => {
+    try {
+      return new Impl(...rest);
+    } catch (/** @type {any} */ error) {
+      /** @type {any} */
+      const closed = { close() {} };
+      queueMicrotask(() => closed.onclose({ code: 1006, reason: error.message }));
+      return closed;
+    }
+  };
+
   const socket = createClient({
     // The token is had before the socket opens, which then has only three seconds to bring it.
     async url() {
@@ -97,7 +118,7 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
       return endpoint.replace(/^http/, 'ws');
     },
     connectionParams: async () => ({ authorization: await authorization }),
-    webSocketImpl,
+    webSocketImpl: Socket && new Proxy(Socket, { construct: open }),
     keepAlive: KEEP_ALIVE,
     // Its own retries would know nothing of what was read meanwhile.
     retryAttempts: 0,
@@ -110,7 +131,7 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
         setConnected(false);
       },
       ping(isReceived, payload) {
-        if (isReceived) subscriptions.get(String(payload?.['live']))?.onLive();
+        if (isReceived) subscriptions.get(String(payload?.['live']))?.onLive(payload?.['cursor']);
         else setAlarm();
       },
       pong(isReceived) {
@@ -150,7 +171,7 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
       signal?.addEventListener('abort', stop);
       try {
         while (!isOver) {
-          /** @type {{ result?: any, cause?: any, isLive?: boolean, asked?: number }[]} */
+          /** @type {{ result?: any, cause?: any, isLive?: boolean, cursor?: any, asked?: number }[]} */
           const queue = [];
           /** @param {(typeof queue)[number]} item */
           const push = (item) => {
@@ -158,12 +179,16 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
             wake();
           };
           const askedBefore = asked;
-          let isFull = false;
+          let [isFull, isCaughtUp] = [false, false];
           unsubscribe = () => {};
           const refusal = isConnected || isConnecting ? undefined
             // Whoever ends the watch does not wait for the supplier.
             : await Promise.race([(supplied ??= authorize()).then(() => undefined, (cause) => ({ cause })), sleep()]);
-          if (isOver) return;
+          if (isOver) {
+            // Whoever watches later must not be given a token that has become old meanwhile.
+            supplied = undefined;
+            return;
+          }
           if (refusal) {
             supplied = undefined;
             push(refusal);
@@ -189,7 +214,7 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
             isClosing = subscriptions.size === 0;
           };
           subscriptions.set(id, {
-            onLive: () => push({ isLive: true }),
+            onLive: (reached) => push({ isLive: true, cursor: reached }),
             onLost(cause) {
               push({ cause });
               complete();
@@ -205,7 +230,10 @@ export function createGatewayClient({ url, token, webSocketImpl, onConnection })
                 await sleep();
               } else if (item.isLive) {
                 failures = 0;
-                onCaughtUp?.();
+                // All before it has been handled. It is told again where nothing comes for long, so that it does not grow old.
+                cursor = item.cursor ?? cursor;
+                if (!isCaughtUp) onCaughtUp?.();
+                isCaughtUp = true;
               } else if (item.result?.errors ?? item.cause) {
                 failure = item;
                 break;

@@ -62,7 +62,8 @@ export interface GatewayClient {
 
   /**
    * Yields every event of a subscription once and in order, through as many connections as it takes, until the gateway
-   * completes it. It begins after the variable `after`: a `feedCursor`, or the cursor of any event; without, at the present.
+   * completes it. It begins after the variable `after`: a `feedCursor`, or the cursor of any event; without, at the present,
+   * which is that of `onCaughtUp`: from then on nothing is missed.
    * The document must have the variable `$after` and select `cursor`.
    * @throws GatewayClientError at once, where the document cannot be resumed; while iterated, where the gateway refuses it
    */

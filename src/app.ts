@@ -71,7 +71,7 @@ export function createApp(config: Config, log: Logger, options: AppOptions = {})
       const { db, listener, sealing } = base;
       await deploy(config, db, file, log);
 
-      const feed = await startFeed(db, listener);
+      const feed = await startFeed(db, listener, { log });
       started.defer(() => feed.close());
       const progress = startProgressFeed(db, listener, feed);
       started.defer(() => progress.close());
@@ -86,7 +86,7 @@ export function createApp(config: Config, log: Logger, options: AppOptions = {})
       const metrics = createMetrics({ figures: () => readFigures(db), isListening: () => listener.isListening, feed, server: () => server });
       let url = '';
       const publicUrl = () => config.publicUrl ?? url;
-      const server: GatewayServer = await startServer({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys }, feed, progress, feedId: base.feedId, publicUrl, log }, {
+      const server: GatewayServer = await startServer({ db, sealing, keys: { createIdentity, openIdentity, passOnKeys }, feed, progress, publicUrl, log }, {
         host: config.host, port: config.port, authenticate: adminOnly(secrets.adminToken.reveal()),
         async unready() {
           if (!listener.isListening) return 'Notifications of the database do not come through.';

@@ -56,7 +56,7 @@ async function make({ figures, isListening, feed, server }: MetricSources): Prom
   const read = gauge('feed_read_position', 'The last change that this gateway has handed on. Behind feed_end_position for long: it is late.');
   const followers = gauge('feed_followers', 'Subscriptions to status changes at this gateway.');
   const sockets = gauge('websockets', 'Open WebSockets at this gateway.');
-  const letGo = new Counter({ name: 'backup_gateway_clients_let_go_total', help: 'Clients whose socket was closed with 1013, since they did not read what they subscribed to.', registers });
+  const letGo = new Counter({ name: 'backup_gateway_clients_let_go_total', help: 'Clients whose socket was closed with 1013, since they did not read what they were sent.', registers });
   let counted = 0;
 
   const fromDatabase = async () => {

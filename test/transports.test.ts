@@ -74,6 +74,9 @@ describe('on one socket', () => {
       ['subscription { jobProgressed(id: "unknown") { id } }'],
       ['subscription { backupStatusChanged(after: "strange") { to } }'],
       ['subscription { a: backupStatusChanged { to } b: backupStatusChanged { to } }'],
+      ['subscription ($on: Boolean!) { backupStatusChanged @include(if: $on) { to } }', { on: true }],
+      ['subscription { backupStatusChanged @skip(if: true) { to } }'],
+      ['query ($on: Boolean!) { feedCursor @include(if: $on) }'],
       ...[1_000, 2_000, 4_000, 8_000, 16_000, 50_000].map((depth) => [nested(depth)]),
     ] as [string, object?][]) {
       const answer = await socket.run('faulty', query, variables);

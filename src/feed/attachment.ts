@@ -12,9 +12,12 @@ import { replay } from './replay.ts';
 export interface Follower {
   /** Takes a change. False: it takes none now, this one included, until it asks to resume. */
   take(row: TransitionRow): boolean;
-  /** It has been told everything that was there when it began, and goes on live. Once. */
-  live?(): void;
-  /** Nothing more comes: some of what it has not been told is no longer kept. */
+  /**
+   * It has been told everything that was there when it began, and goes on live. Told again now and then while nothing comes.
+   * @param position it has taken all that it wants up to here
+   */
+  live?(position: number): void;
+  /** Nothing more comes: some of what it has not been told is no longer kept, or the feed has gone back. */
   fail(error: CursorError): void;
 }
 
@@ -30,6 +33,8 @@ export interface Hub {
   readonly closing: AbortSignal;
   /** Up to where the reader has handed on what there is. */
   position: number;
+  /** How many have followed so far. */
+  begun: number;
 }
 
 /** By what followers are found. */
@@ -49,6 +54,12 @@ export class Attachment {
   #isFull = false;
   /** The end of the feed when it began. */
   readonly #present: number;
+  /** It is the so many-th. */
+  readonly nth: number;
+  /** The last position that its follower heard of. */
+  #told = 0;
+  /** What that was when it was last reminded, or looked at for it. */
+  #toldBefore = 0;
 
   /**
    * @param after where it begins; it may take changes before this comes back
@@ -61,6 +72,7 @@ export class Attachment {
     this.#last = after;
     this.#follower = follower;
     this.#present = present;
+    this.nth = hub.begun += 1;
     hub.attached.add(this);
     hub.beginning.add(this);
     this.#catchUp();
@@ -74,8 +86,15 @@ export class Attachment {
   /** Live no more: what comes after a position is in the table alone. */
   fallBack(position: number): void {
     this.#leave();
-    this.#last = position;
+    // It may have begun ahead of the reader.
+    this.#last = Math.max(this.#last, position);
     this.#catchUp();
+  }
+
+  /** Nothing more comes. */
+  fail(error: CursorError): void {
+    this.stop();
+    this.#follower.fail(error);
   }
 
   /** Goes on where it took no more. */
@@ -93,7 +112,10 @@ export class Attachment {
   }
 
   #offer(row: TransitionRow): boolean {
-    if (this.#follower.take(row)) return true;
+    if (this.#follower.take(row)) {
+      this.#told = row.position;
+      return true;
+    }
     this.#isFull = true;
     this.#last = row.position - 1;
     return false;
@@ -124,9 +146,31 @@ export class Attachment {
 
   /** Tells it that it is live, if it is now and has not been told. */
   settle(): void {
-    const { live, beginning, position } = this.#hub;
-    if (position < this.#present || live.get(this.#key)?.has(this) !== true || !beginning.delete(this)) return;
-    this.#follower.live?.();
+    const { beginning, position } = this.#hub;
+    if (position < this.#present || !this.#isLive() || !beginning.delete(this)) return;
+    this.#tellLive();
+  }
+
+  /**
+   * Tells it how far the feed has come where it was told nothing since the last time, so that the position from which it
+   * would go on does not grow older than what is kept.
+   */
+  remind(): void {
+    const isQuiet = this.#told === this.#toldBefore;
+    this.#toldBefore = this.#told;
+    if (!isQuiet || this.#hub.beginning.has(this) || !this.#isLive() || this.#hub.position <= this.#told) return;
+    this.#tellLive();
+    this.#toldBefore = this.#told;
+  }
+
+  #isLive(): boolean {
+    return this.#hub.live.get(this.#key)?.has(this) === true;
+  }
+
+  #tellLive(): void {
+    // It may have begun ahead of the reader.
+    this.#told = Math.max(this.#last, this.#hub.position);
+    this.#follower.live?.(this.#told);
   }
 
   async #readTable(): Promise<void> {

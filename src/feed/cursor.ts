@@ -23,13 +23,19 @@ export function writeFeedCursor(feedId: string, position: number): string {
 export const cursorExpired = (): CursorError =>
   new CursorError('CURSOR_EXPIRED', 'The cursor is older than what the feed still keeps.', 'Read the list again, and subscribe after its feedCursor.');
 
+const INVALID_HINT = 'Use a cursor exactly as this gateway answered it; where the database was replaced, read the list again and subscribe after its feedCursor.';
+
+/** The feed is no longer the one that was followed. */
+export const feedReplaced = (): CursorError =>
+  new CursorError('CURSOR_INVALID', 'The database was put back to an earlier state: what the feed has told may not have happened.', 'Read the list again, and subscribe after its feedCursor.');
+
 /** @throws CursorError */
 export function readFeedCursor(state: FeedState, cursor: string): number {
   const [, feed, digits] = FORM.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
   const position = Number(digits);
   // Decoding passes over characters that are not of its alphabet: only what was written here is taken.
   if (feed !== mark(state.id) || position > state.end || cursor !== writeFeedCursor(state.id, position)) {
-    throw new CursorError('CURSOR_INVALID', 'The cursor is not one of this feed.', 'Use a cursor exactly as this gateway answered it; where the database was replaced, read the list again and subscribe after its feedCursor.');
+    throw new CursorError('CURSOR_INVALID', 'The cursor is not one of this feed.', INVALID_HINT);
   }
   if (position < state.floor) throw cursorExpired();
   return position;

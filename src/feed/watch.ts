@@ -104,7 +104,7 @@ export function push(db: Db, feed: Feed, stream: Stream, receiver: Receiver): Pu
       if (isTaken && isLast(filter, change)) end(null);
       return isTaken;
     },
-    live: () => receiver.live?.(),
+    live: (position) => receiver.live?.(position),
     fail: end,
   }, present);
   // It was told the last one before there was anything to stop.

@@ -13,8 +13,6 @@ export type { Principal } from '../services/context.ts';
 export interface GatewayServices extends Omit<ServiceContext, 'principal'> {
   readonly feed: Feed;
   readonly progress: ProgressFeed;
-  /** The id of this database's feed, which its cursors carry. */
-  readonly feedId: string;
   /** What links begin with, without a slash at the end. */
   readonly publicUrl: () => string;
   readonly log: Logger;

@@ -1,5 +1,6 @@
 /**
- * One operation that many subscribe to: each change is executed and written down once for all of them.
+ * One operation that many subscribe to: each change is executed and written down once for all of them. One that cannot be
+ * shared, such as with a fragment or a directive at its root, is the same for one alone.
  *
  * What makes two subscriptions the same operation: the document, the operation's name, the token, and the variables but for
  * those that only say what to watch (`id`, `after`), which the answer does not depend on.
@@ -20,7 +21,8 @@ export interface Operation extends Pick<ExecutionArgs, 'schema' | 'document' | '
   variableValues?: Record<string, unknown> | null;
   contextValue: RequestContext;
 }
-export type Execute = (args: Operation & { rootValue: TransitionRow }) => ExecutionResult | PromiseLike<ExecutionResult>;
+/** Executes an operation on an event: of a stream of changes, a row of the feed. */
+export type Execute = (args: Operation & { rootValue: unknown }) => ExecutionResult | PromiseLike<ExecutionResult>;
 
 /** The answer to one change, as JSON, written down once for all. */
 export class Answer {
@@ -142,11 +144,16 @@ export class SharedOperation {
 /** The operations that somebody subscribes to, by document, and then by the rest. */
 const operations = new WeakMap<DocumentNode, Map<string, SharedOperation>>();
 
-/** The operation to subscribe to, of a document that is shareable. To be left when the subscription ends. */
+/** The operation to subscribe to, one of its own where it cannot be shared. To be left when the subscription ends. */
 export function joinOperation(operation: Operation, execute: Execute): SharedOperation {
   const { document, operationName, variableValues, contextValue: { principal } } = operation;
   const filters = filterVariables(document);
-  const rest = Object.entries(variableValues ?? {}).filter(([name]) => filters?.has(name) !== true).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  if (filters === null) {
+    const own = new SharedOperation(operation, execute);
+    own.join();
+    return own;
+  }
+  const rest = Object.entries(variableValues ?? {}).filter(([name]) => !filters.has(name)).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const key = JSON.stringify([principal.tokenId, operationName ?? null, rest]);
   const alike = operations.get(document) ?? new Map<string, SharedOperation>();
   operations.set(document, alike);
@@ -156,12 +163,9 @@ export function joinOperation(operation: Operation, execute: Execute): SharedOpe
   return shared;
 }
 
-/** Whether a document is one subscription of a shared field. */
-export const isShareable = (document: DocumentNode): boolean => filterVariables(document) !== null;
-
 const analysed = new WeakMap<DocumentNode, ReadonlySet<string> | null>();
 
-/** Names of the variables that only say what to watch; null: the document is not one subscription of a shared field. */
+/** Names of the variables that only say what to watch; null: the document is not one subscription of a shared field in plain form, and is not shared. */
 function filterVariables(document: DocumentNode): ReadonlySet<string> | null {
   const known = analysed.get(document);
   if (known !== undefined) return known;

@@ -1,7 +1,7 @@
 /**
  * Status changes as they are listed and pushed: cursors, pages, and the streams of the subscriptions.
  */
-import { readFeedCursor, writeFeedCursor } from '../feed/cursor.ts';
+import { cursorExpired, readFeedCursor, writeFeedCursor } from '../feed/cursor.ts';
 import { planStream, pulled, push, type Push, type Receiver, type Stream } from '../feed/watch.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
 import type { Page, PageArguments } from '../records/page.ts';
@@ -10,7 +10,7 @@ import { feedState, transitionPages, type FeedState, type PositionArguments, typ
 import { connection, type Connection } from './connections.ts';
 import type { RequestContext } from './context.ts';
 
-export const cursorOf = ({ position }: TransitionRow, context: RequestContext): string => writeFeedCursor(context.feedId, position);
+export const cursorOf = ({ position }: TransitionRow, context: RequestContext): string => writeFeedCursor(context.feed.id, position);
 
 /** The feed's state, the same for the whole request; read before it begins where it asks for feedCursor (`yoga.ts`). */
 export const feedStateOf = (context: RequestContext): Promise<FeedState> =>
@@ -25,11 +25,15 @@ async function positionsOf(context: RequestContext, { first, last, after, before
   return { first, last, after: position(after), before: position(before) };
 }
 
-const asPage = (page: TransitionPage, context: RequestContext): Page<TransitionRow> => ({
-  rows: page.rows.map((row) => ({ cursor: cursorOf(row, context), row })),
-  hasNextPage: async () => page.hasNextPage,
-  hasPreviousPage: async () => page.hasPreviousPage,
-});
+/** @throws CursorError where something was removed after the cursors had been read, and before the page was */
+function asPage(page: TransitionPage, { after, before }: PositionArguments, context: RequestContext): Page<TransitionRow> {
+  if (Math.min(after ?? Infinity, before ?? Infinity) < page.floor) throw cursorExpired();
+  return {
+    rows: page.rows.map((row) => ({ cursor: cursorOf(row, context), row })),
+    hasNextPage: async () => page.hasNextPage,
+    hasPreviousPage: async () => page.hasPreviousPage,
+  };
+}
 
 /** The changes of one record; those of many records asked for alike are read in one statement. */
 export function changesOf(kind: RecordKind, recordId: number, args: PageArguments, context: RequestContext): Connection<TransitionRow> {
@@ -37,15 +41,16 @@ export function changesOf(kind: RecordKind, recordId: number, args: PageArgument
     const positions = await positionsOf(context, args);
     const page = await context.loaders.batch(`changes of ${kind}`, JSON.stringify(positions), (ids: readonly number[]) =>
       transitionPages(context.db, kind, ids, positions)).load(recordId);
-    return asPage(page, context);
+    return asPage(page, positions, context);
   });
 }
 
 /** All changes of a kind, of records that are gone too. */
 export function allChanges(kind: RecordKind, args: PageArguments, context: RequestContext): Connection<TransitionRow> {
   return connection(async () => {
-    const [page] = await transitionPages(context.db, kind, null, await positionsOf(context, args));
-    return asPage(page as TransitionPage, context);
+    const positions = await positionsOf(context, args);
+    const [page] = await transitionPages(context.db, kind, null, positions);
+    return asPage(page as TransitionPage, positions, context);
   });
 }
 
@@ -60,6 +65,9 @@ export class ChangeStream implements AsyncIterableIterator<TransitionRow> {
     this.stream = stream;
     this.#context = context;
   }
+
+  /** The cursor from which nothing is missed that comes after a position. */
+  cursorAt(position: number): string { return writeFeedCursor(this.#context.feed.id, position); }
 
   push(receiver: Receiver): Push {
     return push(this.#context.db, this.#context.feed, this.stream, receiver);

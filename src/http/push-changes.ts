@@ -4,11 +4,13 @@
  */
 import { createSourceEventStream, execute, getOperationAST, OperationTypeNode, type ExecutionArgs, type ExecutionResult } from 'graphql';
 import type { Plugin } from 'graphql-yoga';
-import { isShareable, joinOperation, type Answer, type Execute, type Operation, type SharedOperation, type Subscriber } from '../graphql/shared-operation.ts';
+import { joinOperation, type Answer, type Execute, type Operation, type SharedOperation, type Subscriber } from '../graphql/shared-operation.ts';
 import { ChangeStream } from '../graphql/status-changes.ts';
 
 /** How soon an operation that takes no more is tried again, in milliseconds. */
 const RETRY = 50;
+/** How many changes of one subscription are looked up at once: nobody knows how much room their answers take. */
+const UNDER_WAY = 200;
 
 /** One subscription of a transport. */
 export interface PushChannel {
@@ -16,26 +18,31 @@ export interface PushChannel {
   readonly execute: Execute;
   /** Sends the answer to an event. */
   next(answer: Answer): void;
-  /** Tells that everything up to the present has been sent. */
-  live(): void;
+  /**
+   * Tells that everything up to the present has been sent, and the cursor of that; again now and then while nothing comes.
+   * @param cursor of none where there are no cursors
+   */
+  live(cursor?: string): void;
   /** Whether it takes no more for now. If so, it calls back once it does again. */
   isFull(onRoom: () => void): boolean;
+  /** Executes when there is room for the answer, and no more at once than the transport's operations. */
+  inTurn<Answer>(run: () => Answer | PromiseLike<Answer>): Promise<Answer>;
 }
 
 type ContextWithChannel = Operation['contextValue'] & { channel?: PushChannel };
 
-/** Replaces the execution of subscriptions where the transport has a channel for them and they can be shared. */
+/** Replaces the execution of subscriptions where the transport has a channel for them. */
 export const pushChanges: Plugin<ContextWithChannel> = {
   onExecute({ args, setExecuteFn }) {
     // Of a subscription only an event is executed; Yoga's own executor would subscribe once more.
     if (args.contextValue.channel !== undefined && getOperationAST(args.document, args.operationName)?.operation === OperationTypeNode.SUBSCRIPTION) setExecuteFn(execute);
   },
-  onSubscribe({ args: { contextValue: { channel } }, subscribeFn, setSubscribeFn }) {
+  onSubscribe({ args: { contextValue: { channel } }, setSubscribeFn }) {
     if (channel === undefined) return;
     setSubscribeFn(async (args: ExecutionArgs) => {
-      if (!isShareable(args.document)) return subscribeFn(args);
       const stream = await createSourceEventStream(args);
-      return stream instanceof ChangeStream ? pushed(stream, joinOperation(args as Operation, pastGuards(channel.execute)), channel) : stream;
+      if (stream instanceof ChangeStream) return pushed(stream, joinOperation(args as Operation, pastGuards(channel.execute)), channel);
+      return Symbol.asyncIterator in stream ? pulled(stream as AsyncIterableIterator<unknown>, args as Operation, channel) : stream;
     });
   },
 };
@@ -64,27 +71,42 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
     if (error === null) over.resolve({ done: true, value: undefined });
     else over.reject(error as Error);
   };
-  // What is still on its way when a client completes must not reach a later operation with the same id.
+  let underWay = 0;
+  /** Whether it waits until those under way have been answered. */
+  let isHeld = false;
   const subscriber: Subscriber = {
     next(answer) {
+      underWay -= 1;
+      // What is still on its way when a client completes must not reach a later operation with the same id.
       if (!isOver) channel.next(answer);
+      if (!isHeld || underWay > 0) return;
+      isHeld = false;
+      resume();
     },
   };
   const resume = () => following.resume();
   const following: ReturnType<ChangeStream['push']> = stream.push({
     // One event more than there is room for does no harm; that it is missing would.
-    begin: (present) => shared.deliver(present, subscriber),
+    begin(present) {
+      underWay += 1;
+      shared.deliver(present, subscriber);
+    },
     take(change) {
       if (shared.isBusy) {
         setTimeout(resume, RETRY);
         return false;
       }
       if (channel.isFull(resume)) return false;
+      if (underWay >= UNDER_WAY) {
+        isHeld = true;
+        return false;
+      }
+      underWay += 1;
       shared.deliver(change, subscriber);
       return true;
     },
-    live: () => shared.afterwards(() => {
-      if (!isOver) channel.live();
+    live: (position) => shared.afterwards(() => {
+      if (!isOver) channel.live(stream.cursorAt(position));
     }),
     end: (error) => shared.afterwards(() => end(error)),
   });
@@ -94,4 +116,21 @@ function pushed(stream: ChangeStream, shared: SharedOperation, channel: PushChan
     return { done: true, value: undefined };
   };
   return { [Symbol.asyncIterator]() { return this; }, next: () => over.promise, return: stop, throw: stop };
+}
+
+/** A stream without cursors, whose first event states the present: each event is looked at when the one before has been sent. */
+function pulled(stream: AsyncIterableIterator<unknown>, operation: Operation, channel: PushChannel): AsyncIterableIterator<ExecutionResult> {
+  let asked = 0;
+  return {
+    [Symbol.asyncIterator]() { return this; },
+    async next() {
+      asked += 1;
+      if (asked === 2) channel.live();
+      const event = await stream.next();
+      if (event.done === true) return { done: true, value: undefined };
+      return { done: false, value: await channel.inTurn(() => channel.execute({ ...operation, rootValue: event.value })) };
+    },
+    async return() { return await stream.return!() as IteratorReturnResult<undefined>; },
+    async throw(error: unknown) { return await stream.throw!(error) as IteratorReturnResult<undefined>; },
+  };
 }

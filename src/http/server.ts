@@ -91,9 +91,9 @@ export async function startServer(services: GatewayServices, options: ServerOpti
   }
 
   let clientsLetGo = 0;
-  const socket = serveSocket(server, yoga, options.authenticate, () => {
+  const socket = serveSocket(server, yoga, options.authenticate, services.log, () => {
     clientsLetGo += 1;
-    services.log.warn({ clientsLetGo }, 'a client that does not read what it subscribed to was let go; it can resume with its last cursor');
+    services.log.warn({ clientsLetGo }, 'a client that does not read what it is sent was let go; it can resume with its last cursor');
   });
   await listen(server, options);
   return {

@@ -4,7 +4,7 @@
  */
 import type { WebSocket } from 'ws';
 
-/** What may wait in memory for one client, in bytes, before its subscriptions take no more. */
+/** What may wait in memory for one client, in bytes, before its subscriptions take no more and no operation of it is executed. */
 const BUFFER_LIMIT = 1024 * 1024;
 /** How often a client that is behind is looked at, in milliseconds. */
 const CHECK = 50;
@@ -33,6 +33,13 @@ export class SlowReader {
     return true;
   }
 
+  /** Waits until the client is sent more; for ever where it is gone before. */
+  room(): Promise<void> {
+    return new Promise((onRoom) => {
+      if (!this.isFull(onRoom)) onRoom();
+    });
+  }
+
   #watch(): void {
     let [least, since] = [this.#socket.bufferedAmount, performance.now()];
     const timer = setInterval(() => {
@@ -49,6 +56,8 @@ export class SlowReader {
         clearInterval(timer);
         this.#onClosed();
         this.#socket.close(CLOSE_TOO_SLOW, 'Reads too slowly: resume with the last cursor');
+        // Its own close would not be seen otherwise.
+        this.#socket.resume();
       }
     }, CHECK);
     timer.unref();

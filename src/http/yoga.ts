@@ -3,6 +3,7 @@
  */
 import { GraphQLError, visit, type DocumentNode } from 'graphql';
 import { createYoga, type Plugin, type YogaServerInstance } from 'graphql-yoga';
+import { GatewayError } from '../domain/errors.ts';
 import { requestContext, type GatewayServices, type Principal, type RequestContext } from '../graphql/context.ts';
 import { maskError, UNEXPECTED } from '../graphql/errors.ts';
 import { schema } from '../graphql/schema.ts';
@@ -62,6 +63,8 @@ function hasNulLiteral(document: DocumentNode): boolean {
 
 /** Variables in an address that are no JSON. Node's error quotes the piece around the fault, which may be of a passcode. */
 const isNoJson = (error: unknown): boolean => error instanceof SyntaxError;
+/** A stream that ends because of its cursor: its client is told, and there may be thousands of them at once. */
+const isOfCursor = (error: unknown): boolean => error instanceof GatewayError && error.code.startsWith('CURSOR_');
 const notJson = () => new GraphQLError('The variables or extensions of the request are no JSON.', { extensions: { code: 'BAD_REQUEST', http: { status: 400 } } });
 
 export function createGatewayYoga(services: GatewayServices): GatewayYoga {
@@ -83,7 +86,7 @@ export function createGatewayYoga(services: GatewayServices): GatewayYoga {
       info: (...args: unknown[]) => log.debug({ args }, 'yoga'),
       warn: (...args: unknown[]) => log.warn({ args }, 'yoga'),
       error: (...args: unknown[]) => {
-        if (!isNoJson(args[0])) log.error({ error: args[0] }, 'a request failed');
+        if (!isNoJson(args[0]) && !isOfCursor(args[0])) log.error({ error: args[0] }, 'a request failed');
       },
     },
   });

@@ -1,7 +1,7 @@
 /**
  * Reads the feed: status changes in commit order. A trigger writes it; nothing else does.
  */
-import { and, asc, desc, eq, getTableColumns, gt, lt, sql, type SQL } from 'drizzle-orm';
+import { and, asc, desc, eq, getTableColumns, gt, gte, lt, sql, type SQL } from 'drizzle-orm';
 import type { Db } from '../db/client.ts';
 import { feed, transitions } from '../db/schema.ts';
 import type { RecordKind } from '../domain/lifecycle.ts';
@@ -47,10 +47,11 @@ export interface TransitionFilter { kind: RecordKind; recordId: number | null }
 /** A change, and the last position that was no longer kept when it was read. */
 export type FeedRow = TransitionRow & { floor: number };
 
-/** The next changes after a position, of every kind, in commit order. */
-export function transitionsAfter(db: Db, after: number, limit: number): Promise<FeedRow[]> {
+/** The change at a position, which says of which feed it is, and those after it, of every kind, in commit order. */
+export function transitionsFrom(db: Db, position: number, limit: number): Promise<(FeedRow & { feedId: string | null })[]> {
   const floor = sql<number>`(select ${feed.floor} from ${feed})`.mapWith(Number);
-  return db.select({ ...getTableColumns(transitions), floor }).from(transitions).where(gt(transitions.position, after))
+  const feedId = sql<string | null>`case when ${transitions.position} = ${position} then (select ${feed.id} from ${feed}) end`;
+  return db.select({ ...getTableColumns(transitions), floor, feedId }).from(transitions).where(gte(transitions.position, position))
     .orderBy(asc(transitions.position)).limit(limit).prepare('feed').execute();
 }
 
@@ -74,7 +75,13 @@ export async function lastTransition(db: Db, kind: RecordKind, recordId: number)
 }
 
 /** A page of the feed; positions already read out of their cursors. */
-export interface TransitionPage { rows: TransitionRow[]; hasNextPage: boolean; hasPreviousPage: boolean }
+export interface TransitionPage {
+  rows: TransitionRow[];
+  hasNextPage: boolean;
+  hasPreviousPage: boolean;
+  /** The last position that was no longer kept when they were read: they are not all that came after one before it. */
+  floor: number;
+}
 export type PositionArguments = Omit<PageArguments, 'after' | 'before'> & { after: number | null; before: number | null };
 
 /**
@@ -94,8 +101,8 @@ export async function transitionPages(db: Db, kind: RecordKind, recordIds: reado
   const outside = (comparison: string, bound: number | null): SQL => (bound === null ? sql`false` : sql`(
     select t.position from transitions t where ${mine} and ${kept} and t.position ${sql.raw(comparison)} ${bound}
     order by t.position ${sql.raw(comparison === '<=' ? 'desc' : 'asc')} limit 1) is not null`);
-  const rows = await db.execute<RawTransition & { owner: string | null; earlier: boolean; later: boolean }>(sql`
-    select o.id as owner, ${outside('<=', page.after)} as earlier, ${outside('>=', page.before)} as later, page.*
+  const rows = await db.execute<RawTransition & { owner: string | null; earlier: boolean; later: boolean; floor: string }>(sql`
+    select o.id as owner, (select floor from feed) as floor, ${outside('<=', page.after)} as earlier, ${outside('>=', page.before)} as later, page.*
     from ${owner} left join lateral (
       select t.* from transitions t where ${mine} and ${window} order by t.position ${direction} limit ${size + 1}
     ) page on true`);
@@ -111,7 +118,7 @@ export async function transitionPages(db: Db, kind: RecordKind, recordIds: reado
     const cut = !fromEnd && page.last != null && kept.length > page.last;
     if (cut) kept = kept.slice(kept.length - (page.last ?? 0));
     const [earlier, later] = [bounds?.earlier ?? false, bounds?.later ?? false];
-    return { rows: kept, hasNextPage: fromEnd ? later : more || later, hasPreviousPage: fromEnd ? more || earlier : cut || earlier };
+    return { rows: kept, hasNextPage: fromEnd ? later : more || later, hasPreviousPage: fromEnd ? more || earlier : cut || earlier, floor: Number(bounds?.floor ?? 0) };
   });
 }
 

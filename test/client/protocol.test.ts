@@ -15,7 +15,7 @@ interface Subscription {
   readonly token: string;
   readonly socket: WebSocket;
   next(...cursors: string[]): void;
-  live(): void;
+  live(cursor?: string): void;
   fail(code: string): void;
 }
 
@@ -47,7 +47,7 @@ beforeEach(async () => {
       const subscription: Subscription = {
         after: payload.variables.after, token: given, socket,
         next: (...cursors) => cursors.forEach((cursor) => send({ type: 'next', id, payload: { data: { changed: { cursor } } } })),
-        live: () => send({ type: 'ping', payload: { live: id } }),
+        live: (cursor) => send({ type: 'ping', payload: { live: id, cursor } }),
         fail: (code) => send({ type: 'error', id, payload: [{ message: code, extensions: { code } }] }),
       };
       subscriptions.push(subscription);
@@ -82,6 +82,46 @@ test('what is sent again is dropped', async () => {
   };
   expect(await read(4)).toEqual(['a', 'b', 'c', 'd']);
   expect(subscriptions.map(({ after }) => after)).toEqual([undefined, 'b']);
+});
+
+test('the cursor of the ping that says live is gone on after, the newest, and it is told once that all has been handled', async () => {
+  const log: unknown[] = [];
+  answer = ({ live, next, after, socket }) => {
+    log.push(after);
+    if (subscriptions.length === 1) {
+      live('a');
+      live('b');
+      socket.close(1012);
+    } else if (subscriptions.length === 2) {
+      next('c');
+      live('d');
+      // As an older gateway says it.
+      live();
+      socket.close(1012);
+    } else {
+      next('e');
+    }
+  };
+  for await (const { cursor } of client.watch<Watched>(WATCH, {}, { onCaughtUp: () => { log.push('caught up'); } })) {
+    log.push(`event ${cursor}`);
+    if (cursor === 'e') break;
+  }
+  expect(log).toEqual([undefined, 'caught up', 'b', 'event c', 'caught up', 'd', 'event e']);
+});
+
+test('a cursor that a ping brings does not pass what waits for a slow reader', async () => {
+  answer = ({ live, next, socket }) => {
+    if (subscriptions.length > 1) return next('z');
+    next('a', 'b', 'c');
+    live('d');
+    setTimeout(() => socket.close(1012), 20);
+  };
+  const events = client.watch<Watched>(WATCH);
+  const cursors = [(await events.next()).value?.cursor];
+  await until('the socket is closed', () => subscriptions[0]?.socket.readyState === WebSocket.CLOSED);
+  while (cursors.length < 4) cursors.push((await events.next()).value?.cursor);
+  expect(cursors).toEqual(['a', 'b', 'c', 'z']);
+  expect(subscriptions[1]?.after).toBe('d');
 });
 
 test('a socket that others close as if all were done is taken up after the last cursor, after a pause', async () => {

@@ -1,5 +1,5 @@
 import { createGatewayClient, GatewayClientError, type GatewayClient, type GatewayClientOptions } from 'backup-gateway/client';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, cursorAt, endOfFeed, feedCursor, flip, positionOf } from '../support/feed.ts';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
@@ -16,6 +16,7 @@ beforeAll(async () => {
   way = await startWay(gateway.url);
 });
 afterEach(async () => {
+  vi.unstubAllGlobals();
   for (const client of clients.splice(0)) client.dispose();
   // What has been disposed of leaves no socket behind.
   await until('no socket is left', () => way.open === 0);
@@ -145,6 +146,70 @@ describe('the token', () => {
   });
 });
 
+describe('a token', () => {
+  test.each(['aborted', 'disposed of'])('that comes only after its watch was %s is used by nobody', async (end) => {
+    let asked = 0;
+    const late = Promise.withResolvers<string>();
+    const client = newClient({ token: () => (asked += 1) === 1 ? late.promise : gateway.token });
+    const abort = new AbortController();
+    const first = client.watch<Watched>(WATCH, {}, { signal: abort.signal }).next();
+    await until('it is asked for', () => asked === 1);
+    // Another one that waits for the same goes on with the one that is asked for then.
+    const { id } = await addBackup(database);
+    const other = client.watch<Watched>(WATCH, { id }).next();
+    if (end === 'aborted') abort.abort();
+    else client.dispose();
+    expect(await first).toEqual({ done: true, value: undefined });
+    late.resolve('old');
+    if (end === 'disposed of') {
+      expect(await other).toMatchObject({ done: true });
+      expect(asked).toBe(1);
+      return;
+    }
+    expect((await other).value).toMatchObject({ to: 'SUCCESS' });
+    expect((await client.watch<Watched>(WATCH, { id }).next()).value).toMatchObject({ to: 'SUCCESS' });
+    expect(asked).toBe(2);
+  });
+
+  test('that was asked for by a watch which is over is asked for anew', async () => {
+    let asked = 0;
+    const late = Promise.withResolvers<string>();
+    const client = newClient({ token: () => (asked += 1) === 1 ? late.promise : gateway.token });
+    const abort = new AbortController();
+    const first = client.watch<Watched>(WATCH, {}, { signal: abort.signal }).next();
+    await until('it is asked for', () => asked === 1);
+    abort.abort();
+    await first;
+    late.resolve('old');
+    const { id } = await addBackup(database);
+    expect((await client.watch<Watched>(WATCH, { id }).next()).value).toMatchObject({ to: 'SUCCESS' });
+    expect(asked).toBe(2);
+  });
+});
+
+describe('a WebSocket that cannot be made', () => {
+  test('counts as a failed connection: it is tried again, then told', async () => {
+    let made = 0;
+    class Refusing extends WebSocket {
+      constructor(...[url, protocols]: ConstructorParameters<typeof WebSocket>) {
+        made += 1;
+        if (made % 4 !== 0) throw new DOMException('The operation is insecure.', 'SecurityError');
+        super(url, protocols);
+      }
+    }
+    const losses: string[] = [];
+    const client = newClient({ webSocketImpl: Refusing });
+    const { id } = await addBackup(database);
+    const onLost = ({ code, message }: GatewayClientError) => { losses.push(`${code} ${message}`); };
+    expect((await client.watch<Watched>(WATCH, { id }, { onLost }).next()).value).toMatchObject({ to: 'SUCCESS' });
+    expect(losses).toEqual(Array.from({ length: 3 }, () => 'UNREACHABLE There is no connection to the gateway (1006 The operation is insecure.).'));
+    client.dispose();
+    const others = newClient({ webSocketImpl: Refusing }).watch<Watched>(WATCH, { id }, { retries: 1 });
+    expect(await failureOf(others.next())).toMatchObject({ code: 'UNREACHABLE', message: expect.stringContaining('The operation is insecure.') });
+    expect(made).toBe(6);
+  });
+});
+
 describe('what cannot be used is refused at once', () => {
   test('a document that could not be resumed', () => {
     const client = newClient();
@@ -157,6 +222,16 @@ describe('what cannot be used is refused at once', () => {
     const { id } = await addBackup(database);
     const events = newClient().watch('subscription ($id: ID, $after: String) { backupStatusChanged(id: $id, after: $after) { at: cursor } }', { id });
     expect(await failureOf(events.next())).toMatchObject({ code: 'CURSOR_MISSING' });
+  });
+
+  test('an address without encryption, on a page with it, but for that of the own machine', () => {
+    vi.stubGlobal('location', new URL('https://console.example.org/backups'));
+    for (const url of ['http://backups.example.org', 'http://192.0.2.1:4000/graphql']) {
+      expect(() => newClient({ url })).toThrow(expect.objectContaining({ code: 'URL_INVALID', message: expect.stringMatching(/^A page of https: cannot reach http:.*https:\.$/) }));
+    }
+    for (const url of ['/graphql', 'https://backups.example.org', 'http://localhost:4000', 'http://127.0.0.1:4000', 'http://[::1]:4000']) newClient({ url });
+    vi.stubGlobal('location', new URL('http://console.example.org/backups'));
+    newClient({ url: 'http://backups.example.org' });
   });
 
   test('an address that is none', () => {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
+import { readEvents } from '../support/event-stream.ts';
 import { addBackup, changesInPages, changesInTable, endOfFeed, feedCursor, flip, positionOf, readChange, readUntil, subscriptionTo, type Change } from '../support/feed.ts';
 import { startGateway, startGatewayProcess, type TestGateway } from '../support/gateway.ts';
 import { RawSocket } from '../support/socket.ts';
@@ -100,23 +101,10 @@ test('F13 a client that polls is told of deleted records too', async () => {
 });
 
 describe('F14 Server-Sent Events', () => {
-  async function* eventsAfter(after: string, id?: string): AsyncGenerator<any> {
+  function eventsAfter(after: string, id?: string): AsyncGenerator<any> {
     const leaving = new AbortController();
     left.push(() => leaving.abort());
-    const response = await fetch(`${gateway.url}/graphql`, {
-      method: 'POST', signal: leaving.signal, headers: { authorization: `Bearer ${gateway.token}`, accept: 'text/event-stream', 'content-type': 'application/json' },
-      body: JSON.stringify({ query: subscriptionTo('BACKUP'), variables: { after, id } }),
-    });
-    let text = '';
-    for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-      text += piece;
-      const events = text.split('\n\n');
-      text = events.pop() ?? '';
-      for (const event of events) {
-        const data = /^data: ?(.*)$/m.exec(event)?.[1];
-        if (data !== undefined && data !== '') yield JSON.parse(data);
-      }
-    }
+    return readEvents(gateway, subscriptionTo('BACKUP'), { after, id }, leaving.signal);
   }
 
   test('carry the same changes with the same cursors as a socket: each goes on where the other broke off', async () => {

@@ -1,51 +1,29 @@
-import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { openDatabase, type Database } from '../../src/db/client.ts';
-import { startListener, type Listener } from '../../src/db/listener.ts';
-import { createSealing } from '../../src/domain/sealing.ts';
-import { startFeed, type Feed } from '../../src/feed/feed.ts';
-import { startProgressFeed, type ProgressFeed } from '../../src/feed/progress.ts';
-import { adminOnly } from '../../src/http/authentication.ts';
-import { startServer, type GatewayServer } from '../../src/http/server.ts';
-import { feedState } from '../../src/records/transitions.ts';
+import { startListener } from '../../src/db/listener.ts';
 import type { TransitionRow } from '../../src/records/rows.ts';
 import { openGatewayDatabase, routeTo, type TestDatabase } from '../support/database.ts';
 import { addBackup, changesInTable, endOfFeed, feedCursor, flip, positionOf, readChange, readUntil, subscriptionTo } from '../support/feed.ts';
+import { startFeedParts, type FeedParts } from '../support/feed-parts.ts';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
 import { RawSocket } from '../support/socket.ts';
 
-/** A gateway's feed and transports without the rest of it, so that a test sees what is inside. */
-interface Parts { db: Database; listener: Listener; feed: Feed; progress: ProgressFeed; server: GatewayServer; client: TestGateway }
-
 let gateway: TestGateway;
 let database: TestDatabase;
-let parts: Parts;
+let parts: FeedParts;
 /** What a test started, ended after it whatever happened; the newest first. */
 const left: (() => unknown)[] = [];
 
 beforeAll(async () => {
   gateway = await startGateway();
   database = await openGatewayDatabase(gateway.dataDir);
-  const db = openDatabase(database.connection);
-  const listener = await startListener(database.connection);
   // So few in memory that tests reach the table.
-  const feed = await startFeed(db.db, listener, { recent: 100 });
-  const progress = startProgressFeed(db.db, listener, feed);
-  const keys = { createIdentity: () => Promise.reject(new TypeError()), openIdentity: () => Promise.resolve(null), passOnKeys: () => Promise.resolve(null) };
-  const server = await startServer({
-    db: db.db, sealing: createSealing('k'.repeat(40)), keys, feed, progress, feedId: (await feedState(db.db)).id, publicUrl: () => '', log: pino({ level: 'silent' }),
-  }, { host: '127.0.0.1', port: 0, authenticate: adminOnly(gateway.token), unready: async () => null, scrape: async () => ({ type: 'text/plain', text: '' }) });
-  parts = { db, listener, feed, progress, server, client: { ...gateway, url: `http://127.0.0.1:${server.port}` } };
+  parts = await startFeedParts(gateway, database, { recent: 100 });
 });
 afterEach(async () => {
   for (const end of left.splice(0).reverse()) await end();
 });
 afterAll(async () => {
-  await parts?.server.close();
-  parts?.progress.close();
-  await parts?.feed.close();
-  await parts?.listener.close();
-  await parts?.db.close();
+  await parts?.close();
   await database?.close();
   await gateway?.stop();
 });

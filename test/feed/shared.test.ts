@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { SharedOperation, type Operation } from '../../src/graphql/shared-operation.ts';
+import { parse } from 'graphql';
+import { joinOperation, SharedOperation, type Operation } from '../../src/graphql/shared-operation.ts';
 import type { TransitionRow } from '../../src/records/rows.ts';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, changesInTable, endOfFeed, feedCursor, flip, positionOf, readChange, readUntil, subscriptionTo, type Change } from '../support/feed.ts';
@@ -139,6 +140,39 @@ test('what fails while a change is looked up is told masked, and the next change
   }
   await flip(database, backup.number, 1);
   expect((await socket.next('watch')).payload).toEqual({ data: { change: { cursor: expect.any(String), to: 'SUCCESS', backup: { description: null } } } });
+});
+
+describe('one operation', () => {
+  const document = parse('subscription Watch($id: ID, $after: String, $with: Boolean!) { change: backupStatusChanged(id: $id, after: $after) { to from @include(if: $with) } }');
+  const inFragment = parse('subscription ($after: String) { ...F } fragment F on Subscription { change: backupStatusChanged(after: $after) { to } }');
+  const join = (tokenId: string, variableValues: Record<string, unknown>, of = document, operationName?: string) => {
+    const shared = joinOperation({ document: of, operationName, variableValues, contextValue: { principal: { name: 'same', tokenId } } } as unknown as Operation, () => ({}));
+    joined.push(shared);
+    return shared;
+  };
+  const joined: SharedOperation[] = [];
+  afterEach(() => joined.splice(0).forEach((shared) => shared.leave()));
+
+  test('is never one for two principals, whatever else is the same', () => {
+    const first = join('one', { after: 'a', with: true });
+    expect(join('one', { after: 'b', id: '7', with: true })).toBe(first);
+    expect(join('two', { after: 'a', with: true })).not.toBe(first);
+    const second = joined.at(-1);
+    expect(join('two', { with: true, after: 'a' })).toBe(second);
+    expect(join('', { after: 'a', with: true })).not.toBe(first);
+  });
+
+  test('is another with other variables that its answers depend on, or another name, or once all have left', () => {
+    const first = join('one', { with: true });
+    expect(join('one', { with: false })).not.toBe(first);
+    expect(join('one', { with: true }, document, 'Watch')).not.toBe(first);
+    joined.splice(0).forEach((shared) => shared.leave());
+    expect(join('one', { with: true })).not.toBe(first);
+  });
+
+  test('is one for each subscriber where its root is not plain', () => {
+    expect(join('one', { after: 'a' }, inFragment)).not.toBe(join('one', { after: 'a' }, inFragment));
+  });
 });
 
 describe('F10 that a subscription is live', () => {

@@ -1,9 +1,9 @@
-/** A TCP way to a gateway, in this process, which a test cuts. */
+/** A TCP way to a gateway, or to several in turn as a balancer has it, in this process, which a test cuts. */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
 export interface Way {
-  /** The gateway, by this way. */
+  /** The gateways, by this way. */
   readonly url: string;
   /** How many connections stand at the moment. */
   readonly open: number;
@@ -14,22 +14,37 @@ export interface Way {
   close(): Promise<void>;
 }
 
-export async function startWay(url: string): Promise<Way> {
+/** @param urls each connection goes to the next one of them, or to one after that where nobody is there */
+export async function startWay(...urls: [string, ...string[]]): Promise<Way> {
+  const ports = urls.map((url) => Number(new URL(url).port));
   const pairs = new Set<() => void>();
   let made = 0;
   const server = createServer((outer) => {
     made += 1;
-    const inner = connect(Number(new URL(url).port), '127.0.0.1');
+    through(outer, made, ports.length);
+  });
+  const through = (outer: Socket, turn: number, tries: number) => {
+    const inner = connect(ports[turn % ports.length]!, '127.0.0.1');
     const end = () => {
       pairs.delete(end);
       outer.destroy();
       inner.destroy();
     };
     pairs.add(end);
-    const join = (from: Socket, to: Socket) => from.on('error', end).on('close', end).pipe(to);
-    join(outer, inner);
-    join(inner, outer);
-  });
+    outer.on('error', end).on('close', end);
+    let isJoined = false;
+    inner.once('connect', () => {
+      isJoined = true;
+      inner.on('close', end);
+      outer.pipe(inner);
+      inner.pipe(outer);
+    });
+    inner.on('error', () => {
+      if (isJoined || tries === 1 || outer.destroyed) return end();
+      pairs.delete(end);
+      through(outer, turn + 1, tries - 1);
+    });
+  };
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const cut = () => {
     const { size } = pairs;
