@@ -7,7 +7,7 @@ import { WebSocket } from 'ws';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, feedCursor, flip, readChange, subscriptionTo } from '../support/feed.ts';
 import { startGateway, startGatewayProcess, until, type TestGateway } from '../support/gateway.ts';
-import { metricsOf } from '../support/metrics.ts';
+import { clientsLetGo, metricsOf } from '../support/metrics.ts';
 import { RawSocket } from '../support/socket.ts';
 
 let gateway: TestGateway;
@@ -35,7 +35,6 @@ async function open(to: TestGateway = gateway): Promise<RawSocket> {
   return socket;
 }
 
-const letGo = async () => new Map(await metricsOf(gateway)).get('backup_gateway_clients_let_go_total') ?? 0;
 /** How many pages of changes have been read of the database. */
 const pagesRead = () => statements.filter((text) => text.includes('from (values (null::bigint))')).length;
 /** Answers of half a megabyte. */
@@ -93,7 +92,7 @@ describe('close codes', () => {
 
 describe('F16 a client that stops reading', () => {
   test('and sends queries is closed with 1013, counted, has few of them executed, and finds that no more is read of what it sends', async () => {
-    const before = await letGo();
+    const before = await clientsLetGo(gateway);
     const [socket, sending] = [await open(), await open()];
     for (const each of [socket, sending]) each.socket.pause();
     statements.length = 0;
@@ -103,7 +102,7 @@ describe('F16 a client that stops reading', () => {
     let unread = 0;
     await until('both are let go', async () => {
       const { bufferedAmount } = sending.socket;
-      const count = await letGo();
+      const count = await clientsLetGo(gateway);
       if (count === before) unread = bufferedAmount;
       return count === before + 2;
     }, 12_000);

@@ -7,7 +7,7 @@ import { createGatewayClient } from 'backup-gateway/client';
 import { openGatewayDatabase, type TestDatabase } from '../support/database.ts';
 import { addBackup, changesInTable, endOfFeed, feedCursor, flip, positionOf, readUntil } from '../support/feed.ts';
 import { startGateway, until, type TestGateway } from '../support/gateway.ts';
-import { metricsOf } from '../support/metrics.ts';
+import { clientsLetGo } from '../support/metrics.ts';
 import { RawSocket } from '../support/socket.ts';
 
 let gateway: TestGateway;
@@ -31,8 +31,6 @@ async function open(): Promise<RawSocket> {
   sockets.push(socket);
   return socket;
 }
-
-const letGo = async () => new Map(await metricsOf(gateway)).get('backup_gateway_clients_let_go_total') ?? 0;
 
 /** What an operation is sent, in its order: the types of its messages, and "live". */
 function orderOf({ socket }: RawSocket, id: string): string[] {
@@ -109,7 +107,7 @@ test('F16 a client that stops reading is closed with 1013, whatever it subscribe
   await database.sql`update backups set description = ${'d'.repeat(255)} where id = ${backup.number}`;
   const job = await addJob();
   const cursor = await feedCursor(gateway);
-  const before = await letGo();
+  const before = await clientsLetGo(gateway);
   const many = (field: string, count: number) => Array.from({ length: count }, (_, nth) => `f${nth}: ${field}`).join(' ');
   /** Each with how many events it would be sent. */
   const stuck: { socket: RawSocket; all: number }[] = [];
@@ -124,7 +122,7 @@ test('F16 a client that stops reading is closed with 1013, whatever it subscribe
   // What is looked up for each change is known to be long only when it has been.
   await stop(1, 1_500, `subscription ($after: String) { change: backupStatusChanged(after: $after) { cursor backup { ${many('description', 40)} } } }`, { after: cursor });
   await stop(100, 100, `subscription ($id: ID!) { jobProgressed(id: $id) { ${many('messages', 10)} } }`, { id: job });
-  await until('all are let go', async () => await letGo() === before + stuck.length, 14_000);
+  await until('all are let go', async () => await clientsLetGo(gateway) === before + stuck.length, 14_000);
   const ends = await Promise.all(stuck.map(async ({ socket, all }) => {
     let events = 0;
     socket.socket.on('message', (data: Buffer) => { if (data.includes('"type":"next"')) events += 1; });

@@ -15,3 +15,7 @@ export async function metricsOf(gateway: Pick<TestGateway, 'url' | 'token'>): Pr
     return [name, Number(value)];
   });
 }
+
+/** How many clients have been let go since they did not read. */
+export const clientsLetGo = async (gateway: Pick<TestGateway, 'url' | 'token'>): Promise<number> =>
+  new Map(await metricsOf(gateway)).get('backup_gateway_clients_let_go_total') ?? 0;

@@ -6,9 +6,9 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { PostgresSource } from '../../src/domain/deployment.ts';
+import { freePort } from './free-port.ts';
 import { newEmptyDataDir, until } from './gateway.ts';
 
 const PLACE = '/usr/lib/postgresql';
@@ -88,14 +88,4 @@ export async function startPostgresServer(programs: string): Promise<PostgresSer
       type: 'POSTGRES', database, url: `postgres://${user}:\${TEST_PG_PASSWORD}@127.0.0.1:${port}`, path: `127.0.0.1:${port}/${database}`,
     }),
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

@@ -5,9 +5,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from './free-port.ts';
 import { until } from './gateway.ts';
 
 const PLACES = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'].flatMap((place) => [join(place, 'redis-server'), join(place, 'valkey-server')]);
@@ -66,13 +67,4 @@ function answers(port: number): Promise<boolean> {
   const socket = connect(port, '127.0.0.1', () => socket.write('PING\r\n'));
   socket.once('data', (data) => resolve(/^[+-]/.test(data.toString()))).once('error', () => resolve(false)).once('close', () => resolve(false));
   return promise.finally(() => socket.destroy());
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
